@@ -1,0 +1,32 @@
+"""``Batch``: what goes into one forward, and how to speak of it.
+
+Its tensors are opaque here: ``core`` knows no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from resnet_viz.core.measurement import Picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Inputs of one forward; equal only to itself, as tensors have no one truth.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        words: What they are, for the report.
+        targets: Labels that belong to them, or ``None``.
+        pictures: The inputs as pictures, where they are.
+        was_given: Whether the user chose them (decides the exit code).
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    words: str = "the inputs given"
+    targets: Any = None
+    pictures: tuple[Picture, ...] = ()
+    was_given: bool = True

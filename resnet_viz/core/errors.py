@@ -1,0 +1,80 @@
+"""The errors a person can cause: one line each, with the exit code they end in.
+
+Exit codes (DESIGN.md section 6): 0 fine, 1 findings, 2 a user's mistake,
+3 the model raised on inputs the tool chose, 70 a bug of ours, 130 Ctrl-C.
+Anything that is not a ``ResnetVizError`` is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resnet_viz.core.graph import ModelGraph, OpId
+
+EXIT_FINDINGS = 1
+EXIT_USER = 2
+EXIT_MODEL = 3
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+class ResnetVizError(Exception):
+    """Base of all errors that end in one line instead of a traceback."""
+
+    exit_code: int = EXIT_USER
+
+
+class UserError(ResnetVizError):
+    """A mistake in what was asked: says what was given, what is allowed, what next."""
+
+
+class NotApplicableError(UserError):
+    """A measurement that this model or input does not allow; a report goes on without it."""
+
+
+class ModelError(ResnetVizError):
+    """The user's model raised on inputs that this tool chose."""
+
+    exit_code = EXIT_MODEL
+
+
+class TraceError(ResnetVizError):
+    """``forward`` raised while it was being traced.
+
+    Attributes:
+        graph: What ran until then; ``None`` where nothing ran.
+        op: The op that raised, where the exception came out of an op.
+        module: Path of the module whose ``forward`` was running.
+        exit_code: 2 where the user gave the input, 3 where the tool chose it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        graph: ModelGraph | None = None,
+        op: OpId | None = None,
+        module: str = "",
+        input_was_given: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.graph = graph
+        self.op = op
+        self.module = module
+        self.exit_code = EXIT_USER if input_was_given else EXIT_MODEL
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """The exception as one line: its type and the first ``limit`` characters of its message."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text[:limit]}{'…' if len(text) > limit else ''}" if text else name
+
+
+def listed(names: Iterable[object], limit: int = 8) -> str:
+    """At most ``limit`` names, comma-separated, and how many more there are."""
+    items = [str(name) for name in names]
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

@@ -1,0 +1,124 @@
+"""``Report``: the value that leaves the last room but one, and how to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from resnet_viz.core.display import Savable
+from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.measurement import Attributions, Finding, GradientFlow
+from resnet_viz.core.structure import Structure
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Measurement: TypeAlias = GradientFlow | Attributions
+Section = Literal["gradient flow", "attributions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a report's facts come from. Passed in, so that goldens are stable.
+
+    Attributes:
+        tool: Name and version of this package.
+        model: The model as the user named it.
+        weights: Where the weights come from; ``random`` where nobody gave any.
+        input: The input that was traced, in words.
+        device: The device measurements ran on.
+        seed: Seed of weights, inputs and labels.
+        libraries: Name and version of what it ran on.
+        command: The command line, where there was one.
+        created: ISO date and time; empty where reproducible bytes are wanted.
+    """
+
+    tool: str = ""
+    model: str = ""
+    weights: str = "as given"
+    input: str = ""
+    device: str = ""
+    seed: int | None = None
+    libraries: tuple[str, ...] = ()
+    command: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A section that does not apply, and why, in one line."""
+
+    section: Section
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Savable):
+    """Structure and measurements of one model.
+
+    Attributes:
+        graph: What ran.
+        structure: What was found in it.
+        measurements: What was measured, at most one value of each type.
+        missing: Sections that do not apply.
+        findings: Everything worth saying, worst first.
+        provenance: Where it all comes from.
+    """
+
+    graph: ModelGraph
+    structure: Structure
+    measurements: tuple[Measurement, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def gradient_flow(self) -> GradientFlow | None:
+        """The gradient flow, where it was measured."""
+        return next((m for m in self.measurements if isinstance(m, GradientFlow)), None)
+
+    @property
+    def attributions(self) -> Attributions | None:
+        """The attributions, where there are any."""
+        return next((m for m in self.measurements if isinstance(m, Attributions)), None)
+
+    def with_findings(self, findings: Sequence[Finding]) -> Report:
+        """The same report with these findings."""
+        return replace(self, findings=tuple(findings))
+
+    def to_json(self) -> str:
+        """The report as versioned JSON text (``schema.from_json`` reads it back)."""
+        from resnet_viz.core.schema import to_json
+
+        return to_json(self)
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """The graph with skips, bottlenecks, costs and gradients on it."""
+        from resnet_viz.core.exchange import to_networkx
+
+        return to_networkx(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOptions:
+    """How to draw a report.
+
+    Attributes:
+        theme: ``auto`` follows the reader's system (HTML only; else light).
+        collapse: ``blocks`` opens stages and closes blocks, ``all`` closes
+            everything that can be closed, ``none`` draws every op.
+        focus: Draw only the module at this path; empty for the whole model.
+        title: Title of the page or drawing; the model's name where empty.
+        scale: Pixels per unit of a PNG.
+        diagram_only: HTML: leave out everything but the diagram and its table.
+        engine: Who draws SVG and PNG: ``own``, or ``dot`` where Graphviz is installed.
+    """
+
+    theme: Literal["auto", "light", "dark"] = "auto"
+    collapse: Literal["blocks", "all", "none"] = "blocks"
+    focus: str = ""
+    title: str = ""
+    scale: float = 2.0
+    diagram_only: bool = False
+    engine: Literal["own", "dot"] = "own"

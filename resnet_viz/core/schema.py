@@ -1,0 +1,147 @@
+"""Versioned JSON of every core value: ``from_json(to_json(v)) == v``.
+
+The border is written once, from the dataclasses' own annotations: a field's
+type says how to read it back. Unions of dataclasses carry a ``"type"`` key;
+bytes travel as base64; NaN and infinities as ``{"float": "nan"}``, because
+JSON has no word for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import json
+import math
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from resnet_viz.core import graph, measurement, report, structure
+from resnet_viz.core.errors import UserError, one_line
+
+SCHEMA = "resnet-viz"
+VERSION = 1
+
+_MODULES = (graph, structure, measurement, report)
+_TYPES: dict[str, type] = {
+    name: obj
+    for module in _MODULES
+    for name, obj in vars(module).items()
+    if isinstance(obj, type) and dataclasses.is_dataclass(obj) and not name.startswith("_")
+}
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """Any core dataclass as JSON text with its schema, version and type."""
+    document = {"schema": SCHEMA, "version": VERSION, "value": _encode(value, tagged=True)}
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    # A file name that is no UTF-8 holds lone surrogates; only escaped can they be written.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def from_json(text: str) -> Any:
+    """The value that ``to_json`` wrote, older versions included.
+
+    Raises:
+        UserError: If the text is not JSON of this schema, or of a newer version.
+    """
+    try:
+        document = json.loads(text)
+        schema, version = document["schema"], int(document["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"not a {SCHEMA} JSON document: {error}") from error
+    if schema != SCHEMA or version > VERSION:
+        raise UserError(
+            f"schema {schema} version {version} was given; this release reads "
+            f"{SCHEMA} up to version {VERSION}: install a newer resnet-viz"
+        )
+    try:
+        value = migrate(document)["value"]
+        return _decoder(_TYPES[value["type"]])(value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"not a {SCHEMA} JSON document: {one_line(error)}") from error
+
+
+def migrate(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as the present version writes it."""
+    for version in range(int(document["version"]), VERSION):
+        document = _MIGRATIONS[version](document)
+    return document
+
+
+def _encode(value: object, *, tagged: bool = False) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, tuple):
+        return [_encode(item, tagged=True) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            f.name: _encode(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.init and getattr(value, f.name) != f.default
+        }
+        return {"type": type(value).__name__, **fields} if tagged else fields
+    raise TypeError(f"{type(value).__name__} has no place in a core value")
+
+
+_Decoder = Callable[[Any], Any]
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, _Decoder]:
+    known = vars(graph) | vars(structure) | vars(measurement) | vars(report)
+    hints = typing.get_type_hints(cls, known)
+    return {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(cls) if f.init}
+
+
+def _dataclass_decoder(cls: type) -> _Decoder:
+    def decode(raw: dict[str, Any]) -> Any:
+        fields = _fields(cls)
+        return cls(**{k: fields[k](v) for k, v in raw.items() if k in fields})
+
+    return decode
+
+
+def _decode_any(raw: Any) -> Any:
+    """Values whose type is told by the value itself: JSON-able trees and unions."""
+    if isinstance(raw, list):
+        return tuple(_decode_any(item) for item in raw)
+    if isinstance(raw, dict):
+        if "float" in raw:
+            return float(raw["float"])
+        if "base64" in raw:
+            return base64.b64decode(raw["base64"])
+        return _dataclass_decoder(_TYPES[raw["type"]])(raw)
+    return raw
+
+
+def _decode_float(raw: Any) -> float:
+    return float(raw["float"]) if isinstance(raw, dict) else float(raw)
+
+
+@functools.cache
+def _decoder(hint: Any) -> _Decoder:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass_decoder(hint)
+    if hint is float:
+        return _decode_float
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        item = _decoder(args[0])
+        return lambda raw: tuple(item(x) for x in raw)
+    if origin in (typing.Union, types.UnionType):
+        solid = [a for a in args if a is not type(None)]
+        if len(solid) == 1:
+            inner = _decoder(solid[0])
+            return lambda raw: None if raw is None else inner(raw)
+    return _decode_any
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+# History. 1: first version (issue A).
