@@ -1,0 +1,1 @@
+"""Where models, inputs and images come from."""
