@@ -1,0 +1,72 @@
+"""What is differentiated when nobody says: always named in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resnet_viz.core.errors import NotApplicableError, UserError
+from resnet_viz.tracing.trees import named_tensors
+
+LossFunction = Callable[[Any, Any], Tensor]
+
+
+def choose_loss(
+    outputs: Any, targets: Any, loss_fn: LossFunction | None, *, seed: int = 0
+) -> tuple[Tensor, str]:
+    """The scalar to differentiate, and its name.
+
+    First match: the function given; a dict of losses, summed; a ``.loss``
+    attribute; cross entropy of the first floating (N, C) or (N, C, H, W) output on
+    seeded labels (or on ``targets``); the mean square of the floating outputs.
+
+    Args:
+        outputs: Whatever ``forward`` returned.
+        targets: What belongs to them, or ``None``.
+        loss_fn: ``loss_fn(outputs, targets)``, or ``None``.
+        seed: Of the labels, where there are no targets.
+
+    Raises:
+        NotApplicableError: If there is nothing floating to differentiate.
+        UserError: If ``loss_fn`` does not return one number.
+    """
+    if loss_fn is not None:
+        loss = loss_fn(outputs, targets)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise UserError("the loss function must return one number as a tensor")
+        return loss.reshape(()), str(getattr(loss_fn, "__name__", type(loss_fn).__name__))
+    named = [(n, t) for n, t in named_tensors(outputs) if t.is_floating_point() and t.requires_grad]
+    if not named:
+        raise NotApplicableError(
+            "no output carries a gradient: the model is frozen, detached, or returns no floats"
+        )
+    if isinstance(outputs, dict) and outputs and all(_is_loss(v) for v in outputs.values()):
+        total = torch.stack([v.reshape(()).float() for v in outputs.values()]).sum()
+        return total, f"sum of {', '.join(map(str, outputs))}"
+    own = getattr(outputs, "loss", None)
+    if isinstance(own, Tensor) and own.numel() == 1:
+        return own.reshape(()), "the model's own .loss"
+    label, first = named[0]
+    if first.ndim in (2, 4) and first.shape[1] > 1:
+        what = f"cross entropy of {label or 'the output'}"
+        if targets is None:
+            targets = _labels(first, seed)
+            what += " on random labels"
+        return F.cross_entropy(first.float(), targets), what
+    squares = torch.stack([t.float().square().mean() for _, t in named])
+    return squares.sum(), "mean square of the outputs"
+
+
+def _is_loss(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point()
+
+
+def _labels(output: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (output.shape[0], *output.shape[2:])
+    labels = torch.randint(output.shape[1], shape, generator=generator)
+    return labels.to(output.device)
