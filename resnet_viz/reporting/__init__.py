@@ -1,0 +1,34 @@
+"""A report as bytes, in any format: ``RENDERERS`` maps each suffix to its renderer.
+
+Renderers are named, not imported: what draws HTML is loaded when somebody wants
+HTML, so that importing this package costs nothing. To add a format, put a
+``Renderer`` into ``RENDERERS``; outsiders name theirs, ``--format pkg.mod:obj``.
+"""
+
+from __future__ import annotations
+
+from resnet_viz.reporting.files import check_writable
+from resnet_viz.reporting.registry import (
+    RENDERERS,
+    Renderer,
+    RenderFunction,
+    known_formats,
+    register,
+    renderer_for,
+    resolve_renderer,
+)
+from resnet_viz.reporting.show import mimebundle, render, save
+
+__all__ = [
+    "RENDERERS",
+    "RenderFunction",
+    "Renderer",
+    "check_writable",
+    "known_formats",
+    "mimebundle",
+    "register",
+    "render",
+    "renderer_for",
+    "resolve_renderer",
+    "save",
+]

@@ -1,0 +1,209 @@
+"""The report's two charts as numbers: gradient per layer, gradient share per skip.
+
+A chart here is its bars in data units; how wide a pixel is, the page decides.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any, TypeAlias
+
+from resnet_viz.core.measurement import EdgeShare, GradientStats
+from resnet_viz.core.structure import Skip
+from resnet_viz.core.units import percent, scientific
+from resnet_viz.reporting.labels import CLASS_NAMES, op_class, op_label
+from resnet_viz.reporting.tables import Facts, stage_tints, weights_of
+
+Bar: TypeAlias = dict[str, Any]
+
+SERIES = (
+    ("w_l2", "weights", "L2 norm", "‖∂L/∂W‖₂"),
+    ("w_rms", "weights", "RMS", "RMS of ∂L/∂W"),
+    ("a_l2", "activations", "L2 norm", "‖∂L/∂y‖₂"),
+    ("a_rms", "activations", "RMS", "RMS of ∂L/∂y"),
+)
+"""Key, what the gradient is of, how it is measured, and its axis title."""
+
+
+def flow_chart(facts: Facts, drawing: dict[str, Any]) -> dict[str, Any] | None:
+    """Gradient of every weighted layer in forward order; ``None`` if not measured.
+
+    Weights: the gradient of the loss for the layer's weight matrices or kernels,
+    taken as one tensor. Activations: the gradient that arrives at its output.
+    Values are texts with three significant digits, empty where there is none.
+    """
+    flow = facts.flow
+    if flow is None:
+        return None
+    layers = facts.weighted
+    weights = [facts.weight_gradient(op) for op in layers]
+    calls = [facts.call_gradient(op) for op in layers]
+    kinds = [op_class(facts.graph, op, on_shortcut=op.id in facts.shortcut_ops) for op in layers]
+    reasons = {
+        i: next((facts.reasons[n] for n in weights_of(facts.graph, op) if n in facts.reasons), "")
+        for i, op in enumerate(layers)
+    }
+    tints = stage_tints(facts, drawing)
+    return {
+        "measured": [
+            ("loss", f"{flow.loss.name} = {scientific(flow.loss.value)}"),
+            ("mode", flow.mode),
+            ("batch", f"{flow.batch_size:,}"),
+            ("device", flow.device),
+            ("data", flow.data),
+        ],
+        "ops": [op.id for op in layers],
+        "names": [facts.name(op.id) for op in layers],
+        "whats": [op_label(facts.graph, op) for op in layers],
+        "kinds": kinds,
+        "legend": [(k, CLASS_NAMES[k]) for k in CLASS_NAMES if k in kinds],
+        "series": {
+            "w_l2": [_text(s, "l2") for s in weights],
+            "w_rms": [_text(s, "rms") for s in weights],
+            "a_l2": [_text(s, "l2") for s in calls],
+            "a_rms": [_text(s, "rms") for s in calls],
+        },
+        "axes": [{"key": k, "of": of, "by": by, "title": title} for k, of, by, title in SERIES],
+        "reasons": {str(i): reason for i, reason in reasons.items() if reason},
+        "bands": [
+            {"name": facts.structure.stages[s].name if s >= 0 else "", "from": a, "to": b,
+             "stage": tints[s] if s >= 0 else -1}
+            for s, a, b in _runs([facts.stage_of.get(op.id, -1) for op in layers])
+        ],
+        "reading": slope_sentence(facts),
+    }  # fmt: skip
+
+
+def slope_sentence(facts: Facts) -> str:
+    """How the gradient changes over the depth, in words; empty where no slope was fitted."""
+    slope = facts.slope
+    if slope is None:
+        return ""
+    grows = "grows" if slope.factor >= 1 else "shrinks"
+    return (
+        f"Measured where all of the gradient passes, from {facts.name(slope.ops[-1])} back to "
+        f"{facts.name(slope.ops[0])}, the norm {grows} by a factor of {slope.factor:.3f} per "
+        f"layer: {scientific(slope.span)} over {slope.depths[-1] - slope.depths[0]} layers."
+    )
+
+
+def share_chart(facts: Facts) -> dict[str, Any] | None:
+    """Every skip with the shares at its fork; ``None`` where the network has no skip.
+
+    Bars of one row start at zero: positive shares stack to the right, negative ones
+    to the left. All rows use one scale, in percent of the drawn width.
+    """
+    skips = facts.structure.skips
+    if not skips:
+        return None
+    parts = {skip.id: _parts(facts, skip) for skip in skips}
+    sums = [[_sum(edges) for _, edges in row] for row in parts.values()]
+    reach = [sum(s for s in row if s > 0) for row in sums]
+    dive = [sum(s for s in row if s < 0) for row in sums]
+    low, high = min([0.0, *dive]), max([1.0, *reach])
+    why = {n.fork: n.reason for n in facts.flow.not_separable} if facts.flow else {}
+    rows = [
+        {
+            "fork": skip.fork,
+            "join": skip.join,
+            "fork_name": facts.name(skip.fork),
+            "join_name": facts.name(skip.join),
+            "block": facts.block_at[skip.id].module if skip.id in facts.block_at else "",
+            "block_kind": facts.block_at[skip.id].title if skip.id in facts.block_at else "",
+            "kind": skip.kind,
+            "branch_ops": len(skip.branch),
+            "share": _sum_text(parts[skip.id], "shortcut"),
+            "branch": _sum_text(parts[skip.id], "branch"),
+            "bars": _stack(parts[skip.id], low, high),
+            "reason": why.get(skip.fork, "" if parts[skip.id] else _unmeasured(facts)),
+        }
+        for skip in skips
+    ]
+    return {
+        "rows": rows,
+        "zero": _place(0.0, low, high),
+        "one": _place(1.0, low, high),
+        "low": percent(low),
+        "high": percent(high),
+        "measured": any(row["bars"] for row in rows),
+        "additive": any(skip.kind in ("identity", "projection", "scaled") for skip in skips),
+        "why": next((row["reason"] for row in rows if row["reason"]), _unmeasured(facts)),
+        "reading": _share_sentence(facts),
+    }
+
+
+def _share_sentence(facts: Facts) -> str:
+    if facts.flow is None:
+        return ""
+    shares = [s for skip in facts.structure.skips if (s := facts.flow.share_of(skip)) is not None]
+    if not shares:
+        return ""
+    return (
+        f"Over {len(shares)} skips the shortcut carries {percent(min(shares))} to "
+        f"{percent(max(shares))} of the gradient at its fork (median {percent(median(shares))})."
+    )
+
+
+def _parts(facts: Facts, skip: Skip) -> list[tuple[str, list[EdgeShare]]]:
+    """The edges of the skip's fork, by the way they belong to; empty ways left out."""
+    if facts.flow is None:
+        return []
+    shortcut, branch = {*skip.shortcut, skip.join}, set(skip.branch)
+    parts: dict[str, list[EdgeShare]] = {"shortcut": [], "branch": [], "elsewhere": []}
+    for edge in facts.shares_at.get(skip.fork, ()):
+        role = (
+            "shortcut" if edge.dst in shortcut else "branch" if edge.dst in branch else "elsewhere"
+        )
+        parts[role].append(edge)
+    return [(role, edges) for role, edges in parts.items() if edges]
+
+
+def _stack(parts: list[tuple[str, list[EdgeShare]]], low: float, high: float) -> list[Bar]:
+    bars, right, left = [], 0.0, 0.0
+    for role, edges in parts:
+        share = _sum(edges)
+        if share >= 0:
+            start, right = right, right + share
+            end = right
+        else:
+            end, left = left, left + share
+            start = left
+        x = _place(start, low, high)
+        text = f"{role}: {percent(share)}"
+        if len(edges) == 1:
+            ratio, cosine = scientific(edges[0].norm_ratio), scientific(edges[0].cosine)
+            text += f", ‖gₑ‖/‖g‖ {ratio}, cosine {cosine}"
+        else:
+            text += f" over {len(edges)} edges"
+        bars.append({"role": role, "x": x, "w": round(_place(end, low, high) - x, 2), "text": text})
+    return bars
+
+
+def _sum(edges: list[EdgeShare]) -> float:
+    return sum(edge.share for edge in edges)
+
+
+def _sum_text(parts: list[tuple[str, list[EdgeShare]]], role: str) -> str:
+    return next((percent(_sum(edges)) for r, edges in parts if r == role), "–")
+
+
+def _unmeasured(facts: Facts) -> str:
+    return "no gradient reached this fork" if facts.flow else "gradient flow was not measured"
+
+
+def _place(value: float, low: float, high: float) -> float:
+    return round(100 * (value - low) / (high - low), 2)
+
+
+def _text(stats: GradientStats | None, name: str) -> str:
+    return "" if stats is None else scientific(float(getattr(stats, name)))
+
+
+def _runs(keys: list[int]) -> list[tuple[int, int, int]]:
+    runs: list[tuple[int, int, int]] = []
+    for i, key in enumerate(keys):
+        if runs and runs[-1][0] == key:
+            runs[-1] = (key, runs[-1][1], i + 1)
+        else:
+            runs.append((key, i, i + 1))
+    return runs

@@ -1,0 +1,235 @@
+"""The diagram of a report as plain JSON: boxes, their plans, glyphs and marks.
+
+Everything that both the page and the static picture need is decided here; what is
+left to them is arithmetic (``layout``) and painting.
+"""
+
+from __future__ import annotations
+
+import math
+from difflib import get_close_matches
+from typing import Any
+
+from resnet_viz.core import units
+from resnet_viz.core.errors import UserError, listed
+from resnet_viz.core.graph import Op
+from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.core.structure import Skip
+from resnet_viz.reporting.contents import entries
+from resnet_viz.reporting.drawn_groups import BoxMaker
+from resnet_viz.reporting.drawn_nodes import node_of, output_of
+from resnet_viz.reporting.grouping import Grouping, group_ops
+from resnet_viz.reporting.layout import METRICS
+from resnet_viz.reporting.lifting import Lifted, lift
+from resnet_viz.reporting.palette import GRADIENT_STEPS
+from resnet_viz.reporting.plan import plan_box
+
+_MANY = 400  # nodes; a model without blocks is drawn whole up to here
+_FEW, _LARGE = 4, 24  # ops; a module without blocks stays open up to here,
+# and up to the first of them where it stands among blocks
+
+
+def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
+    """The diagram as JSON-able values; ids of nodes are ``OpId`` texts.
+
+    Returns:
+        ``name``; ``focus``; ``nodes``; ``groups`` (each after the one around it);
+        ``edges`` (``[src, dst]`` as indices of nodes, with ``{skip, skip_kind, share}``
+        where it is one); ``skips``; ``blocks``; ``stages``; ``plans`` (of the drawing,
+        then of each group); ``open`` (per collapse mode, which groups are open);
+        ``metrics``; ``gradient`` (range of the colours; only where measured).
+
+    Raises:
+        UserError: If ``options.focus`` is no module that ran.
+    """
+    graph, structure, flow = report.graph, report.structure, report.gradient_flow
+    context, ops = _chosen(report, options.focus)
+    shown = [*context, *ops]
+    position = {str(op.id): i for i, op in enumerate(shown)}
+    ends = [o for o in graph.outputs if o.src in position and not options.focus]
+    modules = [""] * len(context) + [op.module for op in ops] + [""] * len(ends)
+    pairs = {
+        (position[e.src], position[e.dst]): None
+        for e in graph.edges
+        if e.src in position and position.get(e.dst, -1) >= len(context)
+    }
+    pairs |= {(position[o.src], len(shown) + k): None for k, o in enumerate(ends)}
+    grouping = group_ops(modules, position, structure)
+    groups = grouping.groups
+    home = [-1] * len(modules)
+    for i, box in enumerate(groups):
+        for item in box.items:
+            if item >= 0:
+                home[item] = i
+    lifted = lift(groups, grouping.root, home, list(pairs), structure.skips, position)
+    own, inside = entries(
+        graph, structure.blocks, structure.skips, grouping, home, lifted.mark, position
+    )
+    nodes = [node_of(report, op, i < len(context)) for i, op in enumerate(shown)]
+    nodes += [output_of(k, report, o.name, o.src) for k, o in enumerate(ends)]
+    for node, around in zip(nodes, home, strict=True):
+        node["group"] = around
+    for i, block in enumerate(structure.blocks):
+        if i not in grouping.carrier and block.skip.join in position:
+            nodes[position[block.skip.join]]["block"] = i
+    data: dict[str, Any] = {
+        "name": options.title or " · ".join(filter(None, (graph.name, options.focus))),
+        "focus": options.focus,
+        "nodes": nodes,
+        "skips": [_skip(report, s) for s in structure.skips],
+        "blocks": [_block(report, i, grouping) for i in range(len(structure.blocks))],
+        "stages": [
+            {"name": s.name, "resolution": units.shape(s.resolution), "blocks": s.blocks}
+            for s in structure.stages
+        ],
+        "edges": _edges(report, list(pairs), position),
+        "plans": _plans(grouping, lifted),
+        "open": _open(grouping, len(nodes)),
+        "metrics": METRICS,
+    }
+    data["groups"] = BoxMaker(report, grouping, own, inside, nodes, data["skips"]).boxes()
+    if flow is not None:
+        _colour(data, position)
+    return data
+
+
+def gradient_step(value: float, low: float, high: float) -> int:
+    """Colour step of a gradient norm on a log scale from ``low`` to ``high``."""
+    if not (value > 0 and math.isfinite(value)):
+        return 0
+    span = math.log10(high / low) if high > low else 0.0
+    place = math.log10(value / low) / span if span else 0.5
+    return min(GRADIENT_STEPS - 1, max(0, int(place * GRADIENT_STEPS)))
+
+
+def _chosen(report: Report, focus: str) -> tuple[list[Op], list[Op]]:
+    """The ops to draw around, and the ops to draw."""
+    graph = report.graph
+    if not focus:
+        return list(graph.inputs), list(graph.ops)
+    inside = [op for op in graph.ops if f"{op.module}.".startswith(f"{focus}.")]
+    if not inside:
+        known = [m.path for m in graph.modules if m.path]
+        near = get_close_matches(focus, known, n=3, cutoff=0.4) or known
+        raise UserError(f"no module {focus!r} ran; focus on one of: {listed(near)}")
+    ids = {op.id for op in inside}
+    sources = {e.src for op in inside for e in graph.edges_in(op.id)} - ids
+    return [op for op in graph.nodes() if op.id in sources], inside
+
+
+def _skip(report: Report, skip: Skip) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "id": skip.id,
+        "fork": str(skip.fork),
+        "join": str(skip.join),
+        "kind": skip.kind,
+        "width": 2.4,
+    }
+    share = report.gradient_flow.share_of(skip) if report.gradient_flow else None
+    if share is not None and math.isfinite(share):
+        out |= {"share": share, "width": round(1.4 + 3.6 * min(1.0, max(0.0, share)), 2)}
+    return out
+
+
+def _block(report: Report, index: int, grouping: Grouping) -> dict[str, Any]:
+    block = report.structure.blocks[index]
+    family = {"bottleneck": "block", "inverted bottleneck": "inv"}.get(block.kind, "unit")
+    return {
+        "kind": block.title,
+        "family": family,
+        "module": block.module,
+        "join": str(block.skip.join),
+        "squeeze": block.squeeze,
+        "group": grouping.carrier.get(index, -1),
+    }
+
+
+def _edges(
+    report: Report, pairs: list[tuple[int, int]], position: dict[str, int]
+) -> list[list[Any]]:
+    marks: dict[tuple[int, int], Skip] = {}
+    for skip in report.structure.skips:
+        way = [position.get(op, -1) for op in (skip.fork, *skip.shortcut, skip.join)]
+        for i, a in enumerate(way):
+            for b in way[i + 1 :]:
+                marks.setdefault((a, b), skip)
+    flow = report.gradient_flow
+    shares = {(str(s.src), str(s.dst)): s.share for s in flow.shares} if flow else {}
+    names = {i: op for op, i in position.items()}
+    out: list[list[Any]] = []
+    for pair in pairs:
+        more: dict[str, Any] = {}
+        if pair in marks:
+            more = {"skip": marks[pair].id, "skip_kind": marks[pair].kind}
+        share = shares.get((names.get(pair[0], ""), names.get(pair[1], "")))
+        if share is not None and math.isfinite(share):
+            more["share"] = share
+        out.append([*pair, more] if more else [*pair])
+    return out
+
+
+def _plans(grouping: Grouping, lifted: Lifted) -> list[dict[str, Any]]:
+    groups = grouping.groups
+    plans = []
+    for items, edges in zip([grouping.root, *(g.items for g in groups)], lifted.local, strict=True):
+        weights = [
+            1.0 if x >= 0 else 1 + 0.5 * math.log2(groups[-1 - x].high - groups[-1 - x].low)
+            for x in items
+        ]
+        boxes = {i for i, x in enumerate(items) if x < 0}
+
+        def breakable(i: int, boxes: set[int] = boxes) -> bool:
+            """Before boxes; before ops only where there are no boxes to break at."""
+            return not boxes or i in boxes or (i - 1 in boxes)
+
+        plan = plan_box(weights, edges, breakable=breakable)
+        plans.append(
+            {
+                "items": items,
+                "order": plan.order,
+                "col": plan.col,
+                "after": plan.after,
+                "edges": [
+                    [e.s, e.t, e.route, e.lane, e.skips, e.part, int(e.plain)] for e in plan.edges
+                ],
+                "cuts": plan.cuts,
+                "breaks": plan.breaks,
+            }
+        )
+    return plans
+
+
+def _open(grouping: Grouping, nodes: int) -> dict[str, list[int]]:
+    """Per collapse mode, a 1 for each group that is open."""
+    groups = grouping.groups
+    holds = [False] * len(groups)
+    for i in range(len(groups) - 1, -1, -1):
+        holds[i] = holds[i] or groups[i].block >= 0
+        if groups[i].parent >= 0 and holds[i]:
+            holds[groups[i].parent] = True
+    beside = {g.parent for g, full in zip(groups, holds, strict=True) if full}
+    blocks = []
+    for i, group in enumerate(groups):
+        size = group.high - group.low
+        # What stands among blocks is shown at their level: a block without a skip.
+        like_block = group.parent in beside and not holds[i] and size > _FEW
+        whole = not any(holds) and nodes <= _MANY
+        small = size <= _LARGE and not like_block
+        blocks.append(int(group.block < 0 and (holds[i] or small or whole)))
+    return {"blocks": blocks, "all": [0] * len(groups), "none": [1] * len(groups)}
+
+
+def _colour(data: dict[str, Any], position: dict[str, int]) -> None:
+    """Gradient colours: of each op, and of a closed box the one of its last op."""
+    found = [n["l2"] for n in data["nodes"] if n.get("l2", 0) > 0 and math.isfinite(n["l2"])]
+    if not found:
+        return
+    low, high = min(found), max(found)
+    data["gradient"] = {"low": low, "high": high}
+    for node in data["nodes"]:
+        if "l2" in node:
+            node["g"] = gradient_step(node["l2"], low, high)
+    for group in data["groups"]:
+        steps = [n["g"] for n in data["nodes"][group["low"] : group["high"]] if "g" in n]
+        if steps:
+            group["g"] = steps[-1]

@@ -1,0 +1,41 @@
+"""Running Graphviz' ``dot``, which may be missing, slow or killed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from resnet_viz.core.errors import UserError
+
+_INSTALL = "install Graphviz (apt install graphviz, brew install graphviz)"
+
+
+def run_dot(source: str, format: str, timeout: float = 60) -> bytes:
+    """What ``dot -T<format>`` makes of the source.
+
+    Args:
+        source: DOT text.
+        format: ``svg``, ``png``, ``pdf`` or any other that ``dot`` knows.
+        timeout: Seconds after which the layout is given up.
+
+    Raises:
+        UserError: If ``dot`` is not installed, too slow, or refuses the source.
+    """
+    dot = shutil.which("dot")
+    if dot is None:
+        raise UserError(
+            f"dot was asked for and is not installed: {_INSTALL}, or leave --engine dot out"
+        )
+    try:
+        done = subprocess.run(
+            [dot, f"-T{format}"], input=source.encode(), capture_output=True, timeout=timeout
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"dot did not finish the layout in {timeout:g} s; close boxes with --collapse all, "
+            "draw a part with --focus, or leave --engine dot out"
+        ) from error
+    if done.returncode or not done.stdout:
+        said = " ".join(done.stderr.decode(errors="replace").split())[:200]
+        raise UserError(f"dot -T{format} ended with {done.returncode}: {said or 'no output'}")
+    return done.stdout

@@ -1,0 +1,92 @@
+"""Ops as the nodes of a diagram: label, colour class, size and numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_viz.core import units
+from resnet_viz.core.graph import Op
+from resnet_viz.core.report import Report
+from resnet_viz.reporting.fonts import fit, text_width
+from resnet_viz.reporting.labels import kernel_of, op_class, op_label
+
+_FONT, _HEIGHT, _WIDTH, _MOST, _AROUND = 12.0, 28.0, 120.0, 260.0, 34.0
+_SHAPE_OPS = frozenset(
+    [
+        "reshape",
+        "view",
+        "permute",
+        "transpose",
+        "flatten",
+        "unflatten",
+        "getitem",
+        "expand",
+        "unbind",
+        "chunk",
+        "split",
+        "squeeze",
+        "unsqueeze",
+        "contiguous",
+        "movedim",
+        "stack",
+        "pad",
+        "roll",
+        "narrow",
+        "select",
+        "to",
+        "float",
+    ]
+)
+
+
+def node_of(report: Report, op: Op, context: bool) -> dict[str, Any]:
+    """One op; ``context`` for one that only feeds what is drawn."""
+    kind = "io" if context else _kind(report, op)
+    label = op_label(report.graph, op)
+    if context and op.kind != "input":
+        label = f"from {op.id.rpartition('/')[0] or op.id}"
+    label = fit(label, _FONT, _MOST - _AROUND, tail=context)
+    node: dict[str, Any] = {
+        "id": str(op.id),
+        "label": label,
+        "kind": kind,
+        "module": op.module,
+        "w": max(_WIDTH, text_width(label, _FONT) + _AROUND),
+        "h": _HEIGHT,
+    }
+    if op.outputs:
+        node["shape"] = units.shape(op.shape)
+    if op.params:
+        node["params"] = op.params
+    if op.macs:
+        node["macs"] = op.macs
+    stats = report.gradient_flow.get(op.id) if report.gradient_flow else None
+    if stats is not None:
+        node |= {"l2": stats.l2, "rms": stats.rms}
+    return node
+
+
+def output_of(k: int, report: Report, name: str, src: str) -> dict[str, Any]:
+    """The ``k``-th output of the model, as a node of its own: ``output#k``."""
+    label = fit(name or "output", _FONT, _MOST - _AROUND)
+    return {
+        "id": f"output#{k}",
+        "label": label,
+        "kind": "io",
+        "module": "",
+        "shape": units.shape(report.graph[src].shape),
+        "w": max(_WIDTH, text_width(label, _FONT) + _AROUND),
+        "h": _HEIGHT,
+    }
+
+
+def _kind(report: Report, op: Op) -> str:
+    """The colour class: finer than the charts' where ops stand side by side."""
+    kind = op_class(report.graph, op)
+    if kind == "join":
+        return op.kind
+    if kind == "conv3":
+        return "conv3" if set(kernel_of(report.graph, op)) == {3} else "conv"
+    if "attention" in op.kind or op.kind in ("softmax", "matmul", "bmm"):
+        return "attention"
+    return "shape" if kind == "other" and op.kind.strip("_") in _SHAPE_OPS else kind

@@ -1,0 +1,182 @@
+"""Which renderer a suffix, a format name or ``pkg.mod:obj`` stands for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, cast
+
+from resnet_viz.core.errors import UserError, one_line
+from resnet_viz.core.report import RenderOptions, Report
+
+RenderFunction: TypeAlias = Callable[[Report, RenderOptions], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renderer:
+    """Turns a report into the bytes of one format.
+
+    Attributes:
+        name: The format's short name, as ``--format`` takes it.
+        suffixes: File suffixes it writes, with the dot, the usual one first.
+        media_type: MIME type of the bytes.
+        function: The function itself, or ``module:name``, loaded on first use.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    media_type: str
+    function: RenderFunction | str
+
+    def __call__(self, report: Report, options: RenderOptions | None = None) -> bytes:
+        """The report in this format.
+
+        Raises:
+            UserError: If the function gives anything but bytes, or cannot draw this.
+        """
+        function = self.function
+        if isinstance(function, str):
+            module, _, name = function.partition(":")
+            function = cast(RenderFunction, getattr(import_module(module), name))
+        data: Any = function(report, options or RenderOptions())
+        if not isinstance(data, bytes):
+            raise UserError(
+                f"renderer {self.name!r} gave {type(data).__name__}; it must return bytes "
+                "(text.encode() makes bytes of text)"
+            )
+        return data
+
+
+RENDERERS: dict[str, Renderer] = {}
+
+
+def register(renderer: Renderer) -> Renderer:
+    """The same renderer, now found under each of its suffixes."""
+    for suffix in renderer.suffixes:
+        RENDERERS[suffix] = renderer
+    return renderer
+
+
+for _name, _suffixes, _media_type, _function in (
+    ("html", (".html", ".htm"), "text/html", "to_html:render_html"),
+    ("svg", (".svg",), "image/svg+xml", "to_svg:render_svg"),
+    ("png", (".png",), "image/png", "to_png:render_png"),
+    ("dot", (".dot", ".gv"), "text/vnd.graphviz", "to_dot:render_dot"),
+    ("mmd", (".mmd", ".mermaid"), "text/vnd.mermaid", "to_mermaid:render_mermaid"),
+    ("json", (".json",), "application/json", "to_json:render_json"),
+    ("graphml", (".graphml",), "application/graphml+xml", "to_graphml:render_graphml"),
+    ("txt", (".txt",), "text/plain", "to_text:render_text"),
+    ("pdf", (".pdf",), "application/pdf", "to_dot:render_pdf"),
+):
+    register(
+        Renderer(
+            name=_name,
+            suffixes=_suffixes,
+            media_type=_media_type,
+            function=f"resnet_viz.reporting.{_function}",
+        )
+    )
+
+
+def known_formats() -> tuple[str, ...]:
+    """Names of all formats, in the order they were registered."""
+    return tuple(dict.fromkeys(renderer.name for renderer in RENDERERS.values()))
+
+
+def renderer_for(path: str | Path) -> Renderer:
+    """The renderer for this file name's suffix.
+
+    Raises:
+        UserError: If no renderer writes such files; lists the suffixes that are known.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in RENDERERS:
+        return RENDERERS[suffix]
+    given = f"unknown suffix {suffix!r}" if suffix else "no suffix"
+    usual = [renderer.suffixes[0] for renderer in RENDERERS.values()]
+    raise UserError(f"{given} in {str(path)!r}; known: {' '.join(RENDERERS)}{_near(suffix, usual)}")
+
+
+def resolve_renderer(text: str) -> Renderer:
+    """The renderer that ``--format`` means.
+
+    Args:
+        text: A name (``svg``), a suffix (``.svg``), or a renderer of your own as
+            ``pkg.mod:obj`` or ``path/to/file.py:obj``: a ``Renderer`` or a function
+            ``(Report, RenderOptions) -> bytes``. The working directory is searched.
+
+    Raises:
+        UserError: If nothing of that name is known or it cannot be imported.
+    """
+    if ":" in text:
+        return _outsider(text)
+    for renderer in RENDERERS.values():
+        if text.lower() in (renderer.name, *renderer.suffixes):
+            return renderer
+    raise UserError(
+        f"unknown format {text!r}; known: {' '.join(known_formats())}"
+        f"{_near(text, known_formats())}; a renderer of your own is named pkg.mod:obj"
+    )
+
+
+def _near(given: str, known: Sequence[str]) -> str:
+    near = get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _outsider(text: str) -> Renderer:
+    place, _, name = text.rpartition(":")
+    try:
+        module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+        found = getattr(module, name)
+    except AttributeError as error:
+        raise UserError(f"--format {text}: {place} has no {name!r}") from error
+    except (Exception, SystemExit) as error:
+        # Whatever an outsider's module raises is theirs to mend; the cause is chained.
+        raise UserError(f"--format {text}: cannot import {place}: {one_line(error)}") from error
+    if isinstance(found, Renderer):
+        return found
+    if not callable(found):
+        raise UserError(
+            f"--format {text}: {name} is a {type(found).__name__}; it must be a Renderer "
+            "or a function (Report, RenderOptions) -> bytes"
+        )
+    return Renderer(
+        name=text,
+        suffixes=(),
+        media_type="application/octet-stream",
+        function=cast(RenderFunction, found),
+    )
+
+
+def _load_module(name: str) -> ModuleType:
+    # A console script does not search the working directory as ``python -m`` does.
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        return import_module(name)
+    sys.path.insert(0, here)
+    try:
+        return import_module(name)
+    finally:
+        sys.path.remove(here)
+
+
+def _load_file(path: Path) -> ModuleType:
+    spec = spec_from_file_location(f"resnet_viz_renderer_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = module_from_spec(spec)
+    # Dataclasses and pickle look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module

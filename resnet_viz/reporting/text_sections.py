@@ -1,0 +1,181 @@
+"""The measured sections of the text report: gradient flow and attributions as tables.
+
+Apart from ``to_text`` because they change with what is measured, not with how the
+module tree is shown. Every number is the one the HTML report prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from resnet_viz.core.graph import Op, OpId
+from resnet_viz.core.measurement import Attribution, Attributions, GradientFlow
+from resnet_viz.core.report import Report
+from resnet_viz.core.units import count, percent, scientific
+from resnet_viz.reporting.charts import slope_sentence
+from resnet_viz.reporting.labels import op_label
+from resnet_viz.reporting.tables import NOTHING, Facts
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_BAR = 8
+_NAME = 36
+_MOST_BARS = 12
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text whose control characters are spelled out: a name must not drive a terminal."""
+    return Text(text.translate(_CONTROL).replace("\n", "\\n"), style=style)
+
+
+def section(title: str, lines: Iterable[str]) -> RenderableType:
+    """A heading with its lines indented under it."""
+    body = [Padding(plain(line), (0, 0, 0, 2)) for line in lines]
+    return Group(Text(f"\n{title}", style="bold"), *body)
+
+
+def missing(report: Report, name: str) -> list[RenderableType]:
+    """Why a section that was asked for is not there; nothing where nobody asked."""
+    reasons = [m.reason for m in report.missing if m.section == name]
+    return [section(name, reasons)] if reasons else []
+
+
+def gradient_section(report: Report) -> list[RenderableType]:
+    """Gradient flow: what was run, the slope over depth, and one row per weighted layer."""
+    flow = report.gradient_flow
+    if flow is None:
+        return missing(report, "gradient flow")
+    facts = Facts(report)
+    reached = sum(p.stats is not None for p in flow.parameters)
+    lines = [
+        f"loss {flow.loss.name} = {scientific(flow.loss.value)}, {flow.mode} mode, batch "
+        f"{flow.batch_size}, {flow.data}, on {flow.device}",
+        f"{reached:,} of {count(len(flow.parameters), 'parameter')} received a gradient",
+    ]
+    lines += [f"no gradient at {p.name}: {p.reason}" for p in flow.parameters if p.stats is None]
+    lines += [f"shares at {n.fork} not separable: {n.reason}" for n in flow.not_separable]
+    reading = slope_sentence(facts)
+    parts = [section("gradient flow", [*lines, reading] if reading else lines)]
+    return [*parts, Text(), _layers(facts, flow)] if facts.weighted else parts
+
+
+def _layers(facts: Facts, flow: GradientFlow) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = [plain(facts.name(op.id)) for op in facts.weighted]
+    longest = max(name.cell_len for name in names)
+    table.add_column("layer", overflow="fold", min_width=min(longest, _NAME))
+    # A long name says what the operation is; a cut one would say nothing.
+    wide = longest <= _NAME // 2 + 4
+    if wide:
+        table.add_column("operation", overflow="ellipsis", no_wrap=True)
+    table.add_column("‖∂L/∂W‖₂", justify="right", no_wrap=True)
+    table.add_column("log", no_wrap=True, min_width=_BAR)
+    for heading in ("‖∂L/∂W‖/‖W‖", "‖∂L/∂y‖₂"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    shares = _shares(facts, flow)
+    if shares:
+        table.add_column("skip share", justify="right", no_wrap=True)
+    stats = {op.id: facts.weight_gradient(op) for op in facts.weighted}
+    norms = [s.l2 for s in stats.values() if s and s.l2 > 0 and math.isfinite(s.l2)]
+    span = (min(norms), max(norms)) if norms else (1.0, 1.0)
+    for op, name in zip(facts.weighted, names, strict=True):
+        weight, call, ratio = stats[op.id], facts.call_gradient(op), facts.update_ratio(op)
+        cells = [
+            scientific(weight.l2) if weight else NOTHING,
+            _bar(weight.l2, *span) if weight else "",
+            scientific(ratio) if ratio is not None else NOTHING,
+            scientific(call.l2) if call else NOTHING,
+        ]
+        what = [plain(op_label(facts.graph, op))] if wide else []
+        table.add_row(name, *what, *cells, *([shares.get(op.id, "")] if shares else []))
+    return table
+
+
+def _shares(facts: Facts, flow: GradientFlow) -> dict[OpId, str]:
+    """Shares of the skips, each beside the last weighted layer of the branch it spans."""
+    weighted: dict[OpId, Op] = {op.id: op for op in facts.weighted}
+    found: dict[OpId, str] = {}
+    for skip in facts.structure.skips:
+        last = max(
+            (op for op in skip.branch if op in weighted), key=facts.graph.position, default=None
+        )
+        share = flow.share_of(skip)
+        if last is None or share is None:
+            continue
+        text = f"{skip.kind} {percent(share)}"
+        found[last] = f"{found[last]}, {text}" if last in found else text
+    return found
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    """A bar on the log scale from the smallest norm to the largest; never empty."""
+    if not value > 0 or not math.isfinite(value):
+        return ""
+    part = math.log(value / low) / math.log(high / low) if high > low else 1.0
+    eighths = max(1, round(part * _BAR * 8))
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def attribution_section(report: Report) -> list[RenderableType]:
+    """Attributions: per input and method what was explained and how far to trust it."""
+    found = report.attributions
+    if found is None:
+        return missing(report, "attributions")
+    parts = [section("attributions", [found.note] if found.note else [])]
+    for index in sorted({m.input for m in found.maps}):
+        maps = [m for m in found.maps if m.input == index]
+        parts.append(Padding(plain(_input_name(found, index), "bold"), (1, 0, 0, 2)))
+        for item in maps:
+            parts += _attribution(item)
+    return parts
+
+
+def _input_name(found: Attributions, index: int) -> str:
+    return found.pictures[index].name if index < len(found.pictures) else f"input {index + 1}"
+
+
+def _attribution(item: Attribution) -> list[RenderableType]:
+    head = f"{item.method}" + (f" at {item.layer}" if item.layer else "")
+    head += f", {item.target}" if item.target else ""
+    lines = [item.verdict] if item.verdict else []
+    if item.delta is not None:
+        lines.append(f"completeness delta {scientific(item.delta)}")
+    if item.heatmap is not None:
+        lines.append(_peak(item))
+    parts: list[RenderableType] = [Padding(plain(head), (0, 0, 0, 4))]
+    parts += [Padding(plain(line, "dim"), (0, 0, 0, 6)) for line in lines]
+    if item.bars:
+        parts.append(Padding(_bars(item), (0, 0, 0, 6)))
+    return parts
+
+
+def _peak(item: Attribution) -> str:
+    """Where a map is strongest: a picture has no rows to print."""
+    heat = item.heatmap
+    assert heat is not None
+    step = (heat.high - heat.low) / 255
+    at = max(range(len(heat.data)), key=lambda i: abs(heat.low + heat.data[i] * step))
+    row, column = divmod(at, heat.width)
+    value = heat.low + heat.data[at] * step
+    return (
+        f"values {scientific(heat.low)} to {scientific(heat.high)}, strongest {scientific(value)} "
+        f"at row {row + 1} of {heat.height}, column {column + 1} of {heat.width}"
+    )
+
+
+def _bars(item: Attribution) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    strongest = sorted(item.bars, key=lambda bar: -abs(bar.value))[:_MOST_BARS]
+    for bar in strongest:
+        table.add_row(plain(bar.label), scientific(bar.value))
+    if len(item.bars) > len(strongest):
+        table.add_row(f"and {len(item.bars) - len(strongest):,} weaker", "")
+    return table

@@ -1,0 +1,126 @@
+"""The report as one HTML file that needs no network and trusts nothing in it.
+
+Names in a model are somebody else's text. They reach the page in two ways only:
+through Jinja with autoescape on, and as JSON data in which ``<``, ``>`` and ``&``
+are escaped, which the scripts put in place with ``textContent``. A content
+security policy made of the hashes of our one style and one script is the second
+fence: whatever else got in would neither run nor load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.view import view
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+STYLES = ("diagram.css", "style.css")
+SCRIPTS = ("layout.js", "diagram.js", "table.js", "charts.js", "app.js")
+
+_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+
+
+def render_html(report: Report, options: RenderOptions) -> bytes:
+    """The report as one self-contained UTF-8 HTML page.
+
+    Args:
+        report: What to show.
+        options: Theme, what is open at first, title, and ``diagram_only``.
+    """
+    from markupsafe import Markup
+
+    page = view(report, options)
+    css, js, theme_js = _styles(), _scripts(), _asset("theme.js")
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            page=page,
+            csp=content_security_policy(styles=[css], scripts=[theme_js, js]),
+            # These are ours or escaped just here; everything else is autoescaped.
+            css=Markup(css),
+            js=Markup(js),
+            theme_js=Markup(theme_js),
+            data=Markup(script_json(_page_data(page))),
+        )
+    )
+    return html.encode("utf-8", "replace")
+
+
+def script_json(value: object) -> str:
+    """Compact JSON that cannot end or break a ``<script>`` element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.translate(_ESCAPES)
+
+
+def content_security_policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+    """A policy that lets exactly these styles and scripts run, and nothing load."""
+    return (
+        f"default-src 'none'; script-src {_hashes(scripts)}; style-src {_hashes(styles)}; "
+        "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _page_data(page: dict[str, Any]) -> dict[str, Any]:
+    """What the scripts need; what stands in the tables already, they read there."""
+    flow = page["flow"]
+    chart_keys = ("ops", "names", "whats", "kinds", "series", "axes", "reasons", "bands")
+    return {
+        "diagram": page["diagram"],
+        "collapse": page["collapse"],
+        "flow": {key: flow[key] for key in chart_keys} if flow else None,
+        "groups": page["groups"],
+        "blocks": [
+            {k: b[k] for k in ("name", "kind", "path", "squeeze", "skip", "share", "fork", "join")}
+            for b in page["costs"]["blocks"]
+        ],
+    }
+
+
+def _hashes(texts: Sequence[str]) -> str:
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(d).decode('ascii')}'" for d in digests)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("resnet_viz", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _styles() -> str:
+    from resnet_viz.reporting.fonts import font_face_css
+
+    return "\n".join([font_face_css(), *(_asset(name) for name in STYLES)])
+
+
+@cache
+def _scripts() -> str:
+    return "\n".join(_asset(name) for name in SCRIPTS)
+
+
+def _asset(name: str) -> str:
+    """The text of a file in ``templates/assets``, without indentation and comment lines."""
+    environment = _environment()
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, f"assets/{name}")
+    lines = (line.strip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))

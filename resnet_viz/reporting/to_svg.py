@@ -1,0 +1,338 @@
+"""The diagram as a static SVG, written by our own hand: no ``dot``, no browser.
+
+Every skip is one element of class ``skip`` and every block one of class ``block``,
+whatever is open or closed; their ``data-`` attributes are read back by tests and
+may be by other programs. ``diagram.js`` paints the same marks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from resnet_viz.core import units
+from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.diagram import diagram
+from resnet_viz.reporting.escaping import xml_safe
+from resnet_viz.reporting.fonts import font_face_css, text_width
+from resnet_viz.reporting.layout import Layout, Placed, Point, Route, coordinates
+from resnet_viz.reporting.legend import Row, legend
+from resnet_viz.reporting.palette import static_css
+
+_MARGIN, _TOP, _FOOT = 28.0, 74.0, 64.0
+_ARROW = 7.0
+_ASPECT = 1.6
+
+
+def render_svg(report: Report, options: RenderOptions) -> bytes:
+    """The report's diagram as UTF-8 SVG with its fonts embedded.
+
+    ``options``: ``theme`` (``auto`` is light), ``collapse``, ``focus``, ``title``.
+
+    Raises:
+        UserError: If ``options.focus`` is no module that ran.
+    """
+    return svg_text(report, options, embed_fonts=True).encode()
+
+
+def svg_text(report: Report, options: RenderOptions, *, embed_fonts: bool) -> str:
+    """The drawing; without fonts for a renderer that is given the font files."""
+    data = diagram(report, options)
+    layout = coordinates(data, [bool(x) for x in data["open"][options.collapse]], aspect=_ASPECT)
+    return _Painter(report, data, layout).document(static_css(options), embed_fonts)
+
+
+def way(points: Sequence[Point], shorten: float = 0.0, radius: float = 8.0) -> str:
+    """A path along the points with rounded corners; its end drawn back by ``shorten``."""
+    pts = list(points)
+    (x0, y0), (x1, y1) = pts[-2], pts[-1]
+    length = abs(x1 - x0) + abs(y1 - y0)
+    if shorten and length > shorten:
+        pts[-1] = (x1 - (x1 - x0) / length * shorten, y1 - (y1 - y0) / length * shorten)
+    d = [f"M{_n(pts[0][0])},{_n(pts[0][1])}"]
+    for (ax, ay), (bx, by), (cx, cy) in zip(pts, pts[1:], pts[2:], strict=False):
+        before, behind = abs(ax - bx) + abs(ay - by), abs(cx - bx) + abs(cy - by)
+        k = min(radius, before / 2, behind / 2)
+        if k < 0.5:
+            d.append(f"L{_n(bx)},{_n(by)}")
+            continue
+        px, py = bx + (ax - bx) / before * k, by + (ay - by) / before * k
+        qx, qy = bx + (cx - bx) / behind * k, by + (cy - by) / behind * k
+        d.append(f"L{_n(px)},{_n(py)}Q{_n(bx)},{_n(by)} {_n(qx)},{_n(qy)}")
+    return "".join(d) + f"L{_n(pts[-1][0])},{_n(pts[-1][1])}"
+
+
+def arrow_head(points: Sequence[Point], size: float = _ARROW) -> str:
+    """A filled head at the last point, in the direction of the last stretch."""
+    (x0, y0), (x, y) = points[-2], points[-1]
+    length = abs(x - x0) + abs(y - y0) or 1.0
+    ux, uy = (x - x0) / length, (y - y0) / length
+    bx, by, half = x - ux * size, y - uy * size, size * 0.48
+    return (
+        f"M{_n(x)},{_n(y)}L{_n(bx - uy * half)},{_n(by + ux * half)}"
+        f"L{_n(bx + uy * half)},{_n(by - ux * half)}Z"
+    )
+
+
+def _n(value: float) -> str:
+    return f"{round(value, 2):g}" if abs(value) < 9e5 else f"{value:.1f}"
+
+
+def _attributes(**values: object) -> str:
+    return "".join(
+        f" {name.replace('_', '-').strip('-')}={quoteattr(str(value))}"
+        for name, value in values.items()
+    )
+
+
+class _Painter:
+    """Writes one drawing; ``lines`` grows from back to front."""
+
+    def __init__(self, report: Report, data: dict[str, Any], layout: Layout) -> None:
+        self.report, self.data, self.layout = report, data, layout
+        self.lines: list[str] = []
+
+    def document(self, css: str, embed_fonts: bool) -> str:
+        """The whole file."""
+        data, layout = self.data, self.layout
+        facts = self._facts()
+        entries = legend(data)
+        least = max(text_width(facts, 12), text_width(data["name"], 19, bold=True)) + 2 * _MARGIN
+        width = max(layout.w + 2 * _MARGIN - 28, least, 520.0)
+        rows = self._legend_rows(entries, width - 2 * _MARGIN)
+        height = _TOP + layout.h + 26 + 22 * len(rows) + 12
+        css = f"{font_face_css()}\n{css}" if embed_fonts else css
+        shift = (width - layout.w) / 2
+        head = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="rv-diagram" width="{_n(width)}" '
+            f'height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}" role="img">',
+            f"<title>{escape(data['name'])}</title>",
+            f"<desc>{escape(facts)}</desc>",
+            f"<style>{escape(css)}</style>",
+            f'<rect class="paper" width="{_n(width)}" height="{_n(height)}"/>',
+        ]
+        self._text("heading", _MARGIN, 38, data["name"])
+        self._text("facts", _MARGIN, 58, facts)
+        self.lines.append(f'<g transform="translate({_n(shift)} {_n(_TOP)})">')
+        self._drawing()
+        self.lines.append("</g>")
+        self._legend(rows, _TOP + layout.h + 26)
+        return xml_safe("\n".join([*head, *self.lines, "</svg>"])) + "\n"
+
+    def _facts(self) -> str:
+        """Totals of what is drawn: of the whole model unless a module is in focus."""
+        data, graph = self.data, self.report.graph
+        ops = [n for n in data["nodes"] if n["kind"] != "io"]
+        drawn = {n["id"] for n in ops}
+        params = sum(n.get("params", 0) for n in ops) if data["focus"] else graph.total_params
+        macs = sum(n.get("macs", 0) for n in ops)
+        parts = [f"{units.si(params)} parameters", f"{units.si(macs)} MACs"]
+        parts.append(units.count(len(ops), "op"))
+        for things, noun in ((data["blocks"], "block"), (data["skips"], "skip")):
+            kinds = Counter(x["kind"] for x in things if x["join"] in drawn)
+            parts += [units.count(n, f"{kind} {noun}") for kind, n in kinds.items()]
+        if self.report.findings:
+            parts.append(units.count(len(self.report.findings), "finding"))
+        return " · ".join(parts)
+
+    def _drawing(self) -> None:
+        groups, layout = self.data["groups"], self.layout
+        for group, box in zip(groups, layout.groups, strict=True):
+            if box is not None and box.open:
+                self._open_group(group, box)
+        marked = []
+        for route in layout.routes:
+            *_, skips, part, plain = self.data["plans"][route.plan]["edges"][route.edge]
+            if skips:
+                marked.append((route, skips))
+            else:
+                self._edge(route, part, plain)
+        for route, skips in marked:
+            for k in skips:
+                self._skip_edge(route, k)
+        for group, box in zip(groups, layout.groups, strict=True):
+            if box is not None and not box.open:
+                self._closed_group(group, box)
+        for node, box in zip(self.data["nodes"], layout.nodes, strict=True):
+            if box is not None:
+                self._node(node, box)
+
+    def _open_group(self, group: dict[str, Any], box: Placed) -> None:
+        tip = escape(_group_tip(group))
+        self.lines.append(
+            f"<g{_attributes(class_='group', data_group=group['id'])}><title>{tip}</title>"
+            f'<rect class="box open {self._face(group)}"{self._block_marks(group)} x="{_n(box.x)}" '
+            f'y="{_n(box.y)}" width="{_n(box.w)}" height="{_n(box.h)}" rx="12"/>'
+        )
+        x, y = box.x + 12, box.y + 12.5
+        self.lines.append(f'<path class="caret" d="M{_n(x)},{_n(y)}h8l-4,5.5Z"/>')
+        self._text("group-title", box.x + 25, box.y + 19, group["title"])
+        self.lines.append("</g>")
+
+    def _closed_group(self, group: dict[str, Any], box: Placed) -> None:
+        self.lines.append(
+            f"<g{_attributes(class_='group', data_group=group['id'])} "
+            f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(_group_tip(group))}'
+            f'</title><rect class="box {self._face(group)}"{self._block_marks(group)} '
+            f'width="{_n(box.w)}" height="{_n(box.h)}" rx="10"/>'
+        )
+        self._gradient_bar(group, box.h, 10)
+        self.lines.append('<path class="caret" d="M13,10.5v9l6,-4.5Z"/>')
+        for shape in group["glyph"]:
+            self._shape(shape)
+        self.lines.append("</g>")
+
+    def _face(self, group: dict[str, Any]) -> str:
+        if "block" in group:
+            return f"block f-{self.data['blocks'][group['block']]['family']}"
+        return f"stage tint-{group['tint']}" if "tint" in group else ""
+
+    def _block_marks(self, group: dict[str, Any]) -> str:
+        return self._block_data(group["block"]) if "block" in group else ""
+
+    def _block_data(self, index: int) -> str:
+        block = self.data["blocks"][index]
+        return _attributes(
+            data_block_kind=block["kind"],
+            data_module=block["module"],
+            data_join=block["join"],
+            data_squeeze=f"{block['squeeze']:.6g}",
+        )
+
+    def _skip_data(self, index: int, scale: float = 1.0) -> str:
+        skip = self.data["skips"][index]
+        share = {"data_share": f"{skip['share']:.6g}"} if "share" in skip else {}
+        return (
+            _attributes(
+                data_skip_kind=skip["kind"], data_fork=skip["fork"], data_join=skip["join"], **share
+            )
+            + f' stroke-width="{_n(skip["width"] * scale)}"'
+        )
+
+    def _shape(self, shape: list[Any]) -> None:
+        kind = shape[0]
+        if kind == "p":
+            self.lines.append(f'<path class="{shape[1]}" d="{shape[2]}"/>')
+        elif kind == "t":
+            self._text(shape[1], shape[2], shape[3], shape[4])
+        elif kind == "s":
+            skip = self.data["skips"][shape[1]]
+            self.lines.append(
+                f'<path class="skip k-{skip["kind"]}"{self._skip_data(shape[1], shape[4])} '
+                f'd="{shape[2]}">'
+                f"<title>{escape(_skip_tip(skip))}</title></path>"
+            )
+            self.lines.append(f'<path class="arrow-{skip["kind"]}" d="{shape[3]}"/>')
+        else:
+            block = self.data["blocks"][shape[1]]
+            self.lines.append(
+                f'<path class="block mini f-{block["family"]}"{self._block_data(shape[1])} '
+                f'd="{shape[2]}"><title>{escape(_block_tip(block))}</title></path>'
+            )
+
+    def _node(self, node: dict[str, Any], box: Placed) -> None:
+        self.lines.append(
+            f"<g{_attributes(class_='node', data_op=node['id'])} "
+            f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(_node_tip(node))}'
+            "</title>"
+        )
+        if "block" in node:
+            family = self.data["blocks"][node["block"]]["family"]
+            self.lines.append(
+                f'<rect class="block ring f-{family}"{self._block_data(node["block"])} x="-4" '
+                f'y="-4" width="{_n(box.w + 8)}" height="{_n(box.h + 8)}" rx="11"/>'
+            )
+        self.lines.append(
+            f'<rect class="op {node["kind"]}" width="{_n(box.w)}" height="{_n(box.h)}" rx="7"/>'
+        )
+        self._gradient_bar(node, box.h, 7)
+        self._text("op-text", box.w / 2, box.h / 2 + 4.2, node["label"])
+        self.lines.append("</g>")
+
+    def _gradient_bar(self, item: dict[str, Any], h: float, r: float) -> None:
+        if "g" in item:
+            d = f"M6,0.5H{r}a{r - 0.5},{r - 0.5} 0 0 0 {0.5 - r},{r - 0.5}V{_n(h - r)}"
+            d += f"a{r - 0.5},{r - 0.5} 0 0 0 {r - 0.5},{r - 0.5}H6Z"
+            self.lines.append(f'<path class="grad grad-{item["g"]}" d="{d}"/>')
+
+    def _edge(self, route: Route, part: int, plain: int) -> None:
+        kind = self.data["skips"][part]["kind"] if part >= 0 and not plain else ""
+        css = f"skip-part k-{kind}" if kind else "edge"
+        d = way(route.points, _ARROW - 1 if route.arrow else 0)
+        self.lines.append(f'<path class="{css}" d="{d}"/>')
+        if route.arrow:
+            head = f"arrow-{kind}" if kind else "arrow"
+            self.lines.append(f'<path class="{head}" d="{arrow_head(route.points)}"/>')
+
+    def _skip_edge(self, route: Route, k: int) -> None:
+        skip = self.data["skips"][k]
+        size = _ARROW + skip["width"]
+        points = route.points[1:] if len(route.points) > 3 else route.points
+        d = way(points, size - 1 if route.arrow else 0)
+        self.lines.append(
+            f'<path class="skip k-{skip["kind"]}"{self._skip_data(k)} d="{d}">'
+            f"<title>{escape(_skip_tip(skip))}</title></path>"
+        )
+        if route.arrow:
+            head = arrow_head(route.points, size)
+            self.lines.append(f'<path class="arrow-{skip["kind"]}" d="{head}"/>')
+
+    def _text(self, css: str, x: float, y: float, text: str) -> None:
+        self.lines.append(f'<text class="{css}" x="{_n(x)}" y="{_n(y)}">{escape(text)}</text>')
+
+    @staticmethod
+    def _legend_rows(entries: list[Row], room: float) -> list[list[Row]]:
+        rows: list[list[Row]] = [[]]
+        used = 0.0
+        for entry in entries:
+            width = entry[2]
+            if rows[-1] and used + width > room:
+                rows.append([])
+                used = 0.0
+            rows[-1].append(entry)
+            used += width
+        return rows
+
+    def _legend(self, rows: list[list[Row]], top: float) -> None:
+        for r, row in enumerate(rows):
+            x = _MARGIN
+            for shapes, text, width, swatch in row:
+                y = top + 22 * r
+                self.lines.append(f'<g transform="translate({_n(x)} {_n(y)})">')
+                self.lines += [f'<path class="{css}" d="{d}"/>' for css, d in shapes]
+                self._text("legend", swatch + 7, 11, text)
+                self.lines.append("</g>")
+                x += width
+
+
+def _node_tip(node: dict[str, Any]) -> str:
+    lines = [node["id"], f"{node['label']} → {node.get('shape', '')}"]
+    if "params" in node:
+        lines.append(f"{node['params']:,} parameters")
+    if "macs" in node:
+        lines.append(f"{units.si(node['macs'])} MACs")
+    if "l2" in node:
+        l2, rms = units.scientific(node["l2"]), units.scientific(node["rms"])
+        lines.append(f"‖∇‖₂ {l2} · rms {rms}")
+    return "\n".join(lines)
+
+
+def _group_tip(group: dict[str, Any]) -> str:
+    head = f"{group['id']} ({group['type_name']})" if group["type_name"] else group["id"]
+    lines = [head, f"{group['params']:,} parameters · {units.si(group['macs'])} MACs"]
+    if "block" in group:
+        lines.append(f"{group['title_kind']} · squeeze {group['squeeze']:.3g}")
+    return "\n".join(lines)
+
+
+def _skip_tip(skip: dict[str, Any]) -> str:
+    text = f"{skip['kind']} skip\n{skip['fork']} → {skip['join']}"
+    if "share" in skip:
+        text += f"\n{units.percent(skip['share'])} of the fork's gradient"
+    return text
+
+
+def _block_tip(block: dict[str, Any]) -> str:
+    return f"{block['module']}\n{block['kind']} · squeeze {block['squeeze']:.3g}"

@@ -1,0 +1,321 @@
+"""``view``: a report as plain JSON, section by section, every number already text.
+
+Renderers only place what is in here, so tests compare views and few compare
+bytes. What cannot be shown is in here too, with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any, TypeAlias
+
+from resnet_viz.analysis.diagnose import RULES
+from resnet_viz.core.measurement import Attribution, Attributions, Finding
+from resnet_viz.core.report import Missing, Provenance, RenderOptions, Report
+from resnet_viz.core.structure import SKIP_KINDS
+from resnet_viz.core.units import count, percent, scientific, si
+from resnet_viz.reporting.charts import flow_chart, share_chart
+from resnet_viz.reporting.diagram import diagram
+from resnet_viz.reporting.explain import meaning
+from resnet_viz.reporting.images import SIGNED, UNSIGNED, Colour, colour_at, overlay, photograph
+from resnet_viz.reporting.legend import legend
+from resnet_viz.reporting.tables import Facts, cost_rows, group_rows, layer_rows
+
+Json: TypeAlias = dict[str, Any]
+
+_VERDICTS = ("non-finite", "exploding", "vanishing")
+_RULE_WORDS = {"depth slope": "depth slope (vanishing or exploding gradient)"}
+_SCALE_STOPS = 8
+_METHOD_SOURCES = {
+    "saliency": "Simonyan et al. 2013 (arXiv:1312.6034)",
+    "integrated gradients": "Sundararajan et al. 2017 (arXiv:1703.01365)",
+    "layer grad-cam": "Selvaraju et al. 2017 (arXiv:1610.02391)",
+}
+_RANDOM = (
+    "These weights are random: the maps show what the architecture alone does, "
+    "not what a trained network looks at."
+)
+
+
+def view(report: Report, options: RenderOptions) -> Json:
+    """Everything a renderer shows, as JSON-able values.
+
+    Args:
+        report: What to show.
+        options: ``diagram_only`` leaves the measured sections and notes out.
+
+    Returns:
+        ``title``, ``theme`` and one key per section: ``header``, ``findings``,
+        ``diagram``, ``flow``, ``skips``, ``attributions``, ``costs``, ``layers``,
+        ``groups``, ``meaning``, ``provenance``, ``missing``. A section that does
+        not apply is ``None`` and has a line in ``missing``.
+    """
+    facts = Facts(report)
+    drawing = diagram(report, options)
+    page: Json = {
+        "title": options.title or report.graph.name,
+        "theme": options.theme,
+        "collapse": options.collapse,
+        "diagram_only": options.diagram_only,
+        "header": _header(facts),
+        "diagram": _compact(drawing),
+        "legend": _legend(drawing),
+        "layers": layer_rows(facts),
+        "groups": group_rows(facts, drawing),
+        "costs": cost_rows(facts, drawing),
+        "findings": None,
+        "flow": None,
+        "skips": None,
+        "attributions": None,
+        "meaning": [],
+        "provenance": _provenance(report),
+        "missing": {},
+    }
+    if not options.diagram_only:
+        page |= {
+            "findings": _findings(facts),
+            "flow": flow_chart(facts, drawing),
+            "skips": share_chart(facts),
+            "attributions": _attributions(report.attributions, report.provenance),
+            "meaning": meaning(facts),
+            "missing": _missing(report),
+        }
+    return page
+
+
+def _legend(drawing: Json) -> list[Json]:
+    """What the diagram's marks mean; ops are left out, for they are written upon."""
+    return [
+        {"paths": paths, "text": text, "width": width}
+        for paths, text, _, width in legend(drawing)
+        if not any("swatch" in css for css, _ in paths)
+    ]
+
+
+def _header(facts: Facts) -> Json:
+    graph, structure = facts.graph, facts.structure
+    kinds = Counter(skip.kind for skip in structure.skips)
+    titles = Counter(block.title for block in structure.blocks)
+    uncounted = len(graph.uncounted)
+    kpis = [
+        _kpi("Parameters", si(graph.total_params), _trainable(facts)),
+        _kpi(
+            "MACs",
+            si(graph.total_macs),
+            f"{count(uncounted, 'op')} not counted" if uncounted else "1 MAC = 2 FLOPs",
+        ),
+        _kpi("Weighted layers", f"{len(facts.weighted):,}", count(len(graph.ops), "operation")),
+        _kpi(
+            "Blocks",
+            f"{len(structure.blocks):,}",
+            _kinds(titles),
+        ),
+        _kpi(
+            "Skip paths",
+            f"{len(structure.skips):,}",
+            _kinds(Counter({k: kinds[k] for k in SKIP_KINDS if kinds[k]})),
+        ),
+        _verdict(facts),
+    ]
+    return {"name": graph.name, "kpis": kpis, "model": facts.report.provenance.model}
+
+
+def _kinds(counts: Counter[Any]) -> str:
+    if len(counts) == 1:
+        return f"all {next(iter(counts))}"
+    return ", ".join(f"{n} {kind}" for kind, n in counts.most_common(4)) or "none found"
+
+
+def _kpi(label: str, value: str, detail: str, tone: str = "") -> Json:
+    return {"label": label, "value": value, "detail": detail, "tone": tone}
+
+
+def _trainable(facts: Facts) -> str:
+    total, trainable = facts.graph.total_params, facts.graph.trainable_params
+    return "all trainable" if total == trainable else f"{si(trainable)} trainable"
+
+
+def _verdict(facts: Facts) -> Json:
+    flow = facts.flow
+    if flow is None:
+        return _kpi("Gradient flow", "–", "not measured")
+    slope = facts.slope
+    detail = f"×{slope.factor:.3f} per layer backward" if slope else f"{flow.mode} mode"
+    for finding in facts.report.findings:
+        if any(word in finding.what.lower() for word in _VERDICTS):
+            word = next(w for w in _VERDICTS if w in finding.what.lower())
+            return _kpi("Gradient flow", word, detail, finding.severity)
+    if slope is None:
+        return _kpi("Gradient flow", "no finding", _no_slope(facts))
+    return _kpi("Gradient flow", "within limits", detail, "good")
+
+
+def _no_slope(facts: Facts) -> str:
+    reached = sum(
+        (s := facts.weight_gradient(op)) is not None and s.l2 > 0 for op in facts.weighted
+    )
+    if reached < len(facts.weighted) / 2:
+        return f"{reached} of {len(facts.weighted)} weighted layers got any"
+    return "too few layers to fit a slope"
+
+
+def _findings(facts: Facts) -> Json:
+    items = [_finding(facts, finding) for finding in facts.report.findings]
+    flow = facts.flow
+    rules = [_RULE_WORDS.get(name, name) for name in RULES] if flow is not None else []
+    none = (
+        "No rule fired on this run. That speaks of this batch and this initialisation only."
+        if flow is not None
+        else "No rule fired. Gradients were not measured, so nothing is said about them."
+    )
+    return {"items": items, "none": none, "rules": rules}
+
+
+def _finding(facts: Facts, finding: Finding) -> Json:
+    return {
+        "severity": finding.severity,
+        "what": finding.what,
+        "where": [
+            {"name": facts.name(w), "op": w if w in facts.graph else ""} for w in finding.where
+        ],
+        "evidence": finding.evidence,
+        "threshold": finding.threshold,
+        "source": finding.source,
+        "remedy": finding.remedy,
+    }
+
+
+def _attributions(found: Attributions | None, provenance: Provenance) -> Json | None:
+    if found is None:
+        return None
+    note = found.note
+    if not note and provenance.weights.startswith("random"):
+        note = _RANDOM
+    inputs = sorted({m.input for m in found.maps})
+    return {
+        "note": note,
+        "device": found.device,
+        "pictured": any(m.heatmap is not None for m in found.maps),
+        "inputs": [_explained(found, i, [m for m in found.maps if m.input == i]) for i in inputs],
+        "scales": {"signed": _scale(SIGNED), "unsigned": _scale(UNSIGNED)},
+    }
+
+
+def _explained(found: Attributions, index: int, maps: list[Attribution]) -> Json:
+    picture = found.pictures[index] if index < len(found.pictures) else None
+    photo: Json | None = None
+    if picture is not None:
+        uri, width, height = photograph(picture)
+        photo = {"uri": uri, "width": width, "height": height}
+    targets = list(dict.fromkeys(m.target for m in maps))
+    return {
+        "name": picture.name if picture else f"input {index + 1}",
+        "photo": photo,
+        "target": targets[0] if len(targets) == 1 else "",
+        "maps": [_map(found, m, several_targets=len(targets) > 1) for m in maps],
+    }
+
+
+def _map(found: Attributions, item: Attribution, *, several_targets: bool) -> Json:
+    picture = found.pictures[item.input] if item.input < len(found.pictures) else None
+    drawn: Json | None = None
+    if item.heatmap is not None:
+        o = overlay(item.heatmap, item.signed, picture)
+        drawn = {
+            "uri": o.uri, "width": o.width, "height": o.height,
+            "low": scientific(o.low), "high": scientific(o.high),
+        }  # fmt: skip
+    return {
+        "method": item.method,
+        "layer": item.layer,
+        "target": item.target if several_targets else "",
+        "signed": item.signed,
+        "map": drawn,
+        "bars": _bars(item),
+        "delta": scientific(item.delta) if item.delta is not None else "",
+        "relative": _relative(item.relative_delta),
+        "verdict": item.verdict,
+        "source": _METHOD_SOURCES.get(item.method.lower(), ""),
+    }
+
+
+def _relative(delta: float | None) -> str:
+    if delta is None:
+        return ""
+    return "less than 0.1 %" if delta < 0.001 else percent(delta)
+
+
+def _bars(item: Attribution) -> list[Json]:
+    top = max((abs(bar.value) for bar in item.bars), default=0.0) or 1.0
+    signed = any(bar.value < 0 for bar in item.bars)
+    bars = []
+    for bar in item.bars:
+        length = abs(bar.value) / top * (50 if signed else 100)
+        start = (50 - length if bar.value < 0 else 50) if signed else 0
+        bars.append(
+            {
+                "label": bar.label,
+                "text": scientific(bar.value),
+                "negative": bar.value < 0,
+                "x": round(start, 2),
+                "w": round(length, 2),
+            }
+        )
+    return bars
+
+
+def _scale(table: tuple[Colour, ...]) -> list[str]:
+    stops = [colour_at(table, i / _SCALE_STOPS) for i in range(_SCALE_STOPS + 1)]
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops]
+
+
+def _provenance(report: Report) -> Json:
+    p, how = report.provenance, report.graph.how
+    rows = [
+        ("Model", p.model),
+        ("Weights", p.weights),
+        ("Input", p.input),
+        ("Traced", f"{how.mode} run" + (f": {how.why}" if how.why else "")),
+        ("Measured on", p.device),
+        ("Seed", "" if p.seed is None else str(p.seed)),
+        ("Command", p.command),
+        ("Made with", p.tool),
+        ("Libraries", ", ".join(p.libraries)),
+        ("Created", p.created),
+    ]
+    return {
+        "rows": [(label, text) for label, text in rows if text],
+        "warnings": list(report.graph.warnings),
+    }
+
+
+def _missing(report: Report) -> dict[str, str]:
+    """Why a section is not there, by its name; every absent measurement has a line."""
+    default = (
+        Missing(section="gradient flow", reason="Gradient flow was not measured for this report."),
+        Missing(section="attributions", reason="No attributions were computed for this report."),
+    )
+    reasons: dict[str, str] = {m.section: m.reason for m in (*default, *report.missing)}
+    present = {
+        "gradient flow": report.gradient_flow is not None,
+        "attributions": report.attributions is not None,
+    }
+    gone = {section: reason for section, reason in reasons.items() if not present[section]}
+    if not report.structure.skips:
+        gone["skips"] = "No skip paths were found in this network."
+    return gone
+
+
+def _compact(value: Any) -> Any:
+    """The same value with six digits per number; JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        short = float(f"{value:.6g}")
+        return int(short) if short.is_integer() else short
+    if isinstance(value, dict):
+        return {key: _compact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_compact(item) for item in value]
+    return value
