@@ -1,0 +1,207 @@
+"""The commands. Each parses, makes one pipeline call, and says what it wrote."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnet_viz.cli import options
+from resnet_viz.cli.options import takes
+from resnet_viz.cli.terminal import Bars, progress_for
+from resnet_viz.core.version import __version__
+
+if TYPE_CHECKING:
+    from resnet_viz.core.report import RenderOptions, Report, Section
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="resnet-viz")
+def cli() -> None:
+    """See a network, and where its gradient goes.
+
+    MODEL is a variant (resnet-viz models lists them), torchvision:NAME, timm:NAME,
+    path/to/file.py:Name or pkg.mod:Name. Code in such a file is run.
+
+    Exit codes: 0 fine, 2 a mistake in what was asked, 3 the model raised on inputs
+    the tool chose, 70 a bug, 130 Ctrl-C.
+    """
+
+
+@cli.command()
+@click.argument("pattern", default="")
+@click.option("--json", "json_", is_flag=True, help="Print JSON instead.")
+def models(pattern: str, json_: bool) -> None:
+    """The variants it can build, with params and MACs."""
+    from resnet_viz.sources.variants import list_variants
+
+    rows = list_variants(pattern)
+    if json_:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    from resnet_viz.core.units import shape, si
+
+    heads = ("variant", "block", "shortcut", "input", "params", "MACs")
+    lines = [
+        (r.name, r.block, r.shortcut, shape(r.input_size), f"{r.params:,}", si(r.macs))
+        for r in rows
+    ]
+    widths = [max(len(line[i]) for line in (heads, *lines)) for i in range(len(heads))]
+    for line in (heads, *lines):
+        cells = [
+            c.rjust(w) if i > 3 else c.ljust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+@cli.command()
+@takes(options.MODEL)
+@click.option("--depth", "-d", type=click.IntRange(0), help="Levels of modules to show.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON instead.")
+def summary(depth: int | None, json_: bool, **given: Any) -> None:
+    """The layer table: shapes, params, MACs, skips and blocks."""
+    from resnet_viz.study import analyse
+
+    made = analyse(options.study(given, ()))
+    if json_:
+        click.echo(made.to_json())
+        return
+    from rich.console import Console
+
+    from resnet_viz.reporting.to_text import summary_table
+
+    Console().print(summary_table(made, depth=depth))
+
+
+@cli.command()
+@takes(options.MODEL, options.OUTPUT)
+def diagram(**given: Any) -> None:
+    """The architecture: skip paths and bottlenecks made unmistakable.
+
+    Writes MODEL.svg unless -o says otherwise: svg png html dot mmd json graphml pdf.
+    """
+    _write(given, sections=(), default=".svg", diagram_only=True)
+
+
+@cli.command()
+@takes(options.MODEL, options.RUN, options.GRADIENTS, options.OUTPUT)
+def gradflow(**given: Any) -> None:
+    """Gradient flow: per layer and per skip, with findings.
+
+    Without -o the table is printed.
+    """
+    _write(given, sections=("gradient flow",), default=None)
+
+
+@cli.command()
+@takes(options.MODEL, options.RUN, options.ATTRIBUTIONS, options.OUTPUT)
+def attribute(**given: Any) -> None:
+    """Captum attributions, and how far to trust them.
+
+    Without -o the verdicts are printed.
+    """
+    _write(given, sections=("attributions",), default=None)
+
+
+@cli.command()
+@takes(options.STUDY, options.OUTPUT)
+def report(**given: Any) -> None:
+    """Everything about a model in one offline HTML file.
+
+    Writes MODEL.html unless -o says otherwise.
+    """
+    _write(given, sections=("gradient flow", "attributions"), default=".html")
+
+
+@cli.command()
+def doctor() -> None:
+    """What is installed, and what is missing for what."""
+    from resnet_viz.cli.doctor import examine
+
+    for line in examine():
+        click.echo(line)
+
+
+def _write(
+    given: dict[str, Any],
+    *,
+    sections: tuple[Section, ...],
+    default: str | None,
+    diagram_only: bool = False,
+) -> None:
+    """Runs the study and writes each output, or prints where there is none."""
+    from resnet_viz.study import analyse
+
+    began = time.perf_counter()
+    study = options.study(given, sections)
+    drawing = options.drawing(given, diagram_only=diagram_only)
+    outputs = list(given["outputs"])
+    if not outputs and default is not None and not given["json_"]:
+        outputs = [_file_name(study.name or given["model"]) + default]
+    _check(outputs, given["format_"])
+    progress = progress_for(quiet=given["quiet"])
+    try:
+        # The one section that was asked for must apply; of several each may be missing.
+        made = analyse(study, progress, tolerant=len(sections) > 1)
+        for output in outputs:
+            progress.start(f"drawing {output}")
+            _render(made, output, given, drawing, default or ".txt", began)
+        if not outputs:
+            _render(made, "-", given, drawing, ".json" if given["json_"] else ".txt", began)
+    finally:
+        if isinstance(progress, Bars):
+            progress.close()
+
+
+def _check(outputs: list[str], format_: str | None) -> None:
+    """Refuses before the long work what could not be written after it."""
+    from resnet_viz.reporting import check_writable, renderer_for, resolve_renderer
+
+    if outputs.count("-") > 1:
+        raise click.UsageError("-o - was given twice: standard output takes one format")
+    if format_:
+        resolve_renderer(format_)
+    for output in outputs:
+        if output != "-":
+            if not format_:
+                renderer_for(output)
+            check_writable(output)
+
+
+def _render(
+    report: Report,
+    output: str,
+    given: dict[str, Any],
+    drawing: RenderOptions,
+    fallback: str,
+    began: float,
+) -> None:
+    from resnet_viz.reporting import render, save
+
+    if output == "-":
+        wanted = given["format_"] or (".json" if given["json_"] else fallback)
+        data = render(report, wanted, drawing)
+        sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
+        sys.stdout.flush()
+        return
+    path = save(report, Path(output), drawing, given["format_"])
+    if not given["quiet"]:
+        from resnet_viz.core.units import nbytes
+
+        size = nbytes(path.stat().st_size)
+        click.echo(f"Wrote {path} ({size}, {time.perf_counter() - began:.1f} s)", err=True)
+    if given["open_"]:
+        click.launch(str(path))
+
+
+def _file_name(model: str) -> str:
+    """``torchvision:resnet18`` -> ``resnet18``; ``examples/net.py:Net`` -> ``Net``."""
+    name = model.rpartition(":")[2] or model
+    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)
+    return kept.removesuffix(".py") or "model"

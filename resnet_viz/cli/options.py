@@ -1,0 +1,238 @@
+"""Every option, defined once; a command lists the groups it takes."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from resnet_viz.core.report import RenderOptions, Section
+    from resnet_viz.study import Study
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
+
+
+def _numbers(_ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """``0.485,0.456,0.406`` as three floats."""
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+        raise click.BadParameter(f"{value!r}: give one number or three, as in 0.485,0.456,0.406")
+    return numbers * 3 if len(numbers) == 1 else numbers
+
+
+MODEL: Sequence[Decorator] = (
+    click.argument("model"),
+    click.option(
+        "--arg",
+        "args",
+        multiple=True,
+        metavar="K=V",
+        help="Argument of the constructor; repeatable.",
+    ),
+    click.option(
+        "--weights",
+        metavar="FILE|TAG",
+        help="Weights: .safetensors, a torch file, or a torchvision tag.",
+    ),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="[NAME=]1x3x224x224[:DTYPE]",
+        help="An input; repeatable. Found if not given.",
+    ),
+    click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0, 2**63 - 1),
+        help="Of weights, inputs and labels.",
+    ),
+    click.option("--name", default="", help="What to call the model."),
+)
+
+RUN: Sequence[Decorator] = (
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda[:N]|mps|xpu",
+        help="Where to measure.",
+    ),
+)
+
+GRADIENTS: Sequence[Decorator] = (
+    click.option(
+        "--batch-size", type=click.IntRange(1), help="Samples of gradient flow.  [default: 8]"
+    ),
+    click.option(
+        "--train/--eval", "train", default=True, show_default=True, help="Mode of gradient flow."
+    ),
+)
+
+ATTRIBUTIONS: Sequence[Decorator] = (
+    click.option(
+        "--image",
+        "images",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Photograph to explain; repeatable.",
+    ),
+    click.option(
+        "--size",
+        "image_size",
+        type=click.IntRange(1),
+        help="Side of its crop.  [default: the input's]",
+    ),
+    click.option(
+        "--mean",
+        callback=_numbers,
+        metavar="R,G,B",
+        help="Of its channels.  [default: the model's]",
+    ),
+    click.option(
+        "--std", callback=_numbers, metavar="R,G,B", help="Of its channels.  [default: the model's]"
+    ),
+    click.option("--target", metavar="CLASS", help="Class to explain.  [default: the strongest]"),
+    click.option(
+        "--method", "methods", multiple=True, metavar="NAME", help="Attribution method; repeatable."
+    ),
+    click.option(
+        "--layer", default="auto", show_default=True, metavar="PATH", help="Layer for Grad-CAM."
+    ),
+    click.option(
+        "--n-steps",
+        default=50,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Steps of integrated gradients.",
+    ),
+)
+
+OUTPUT: Sequence[Decorator] = (
+    click.option(
+        "-o",
+        "--output",
+        "outputs",
+        multiple=True,
+        metavar="FILE",
+        help="Where to write; the suffix picks the format; - is standard output; repeatable.",
+    ),
+    click.option(
+        "--format",
+        "format_",
+        metavar="NAME|PKG.MOD:OBJ",
+        help="Format, where the suffix does not say.",
+    ),
+    click.option(
+        "--theme",
+        type=click.Choice(["auto", "light", "dark"]),
+        default="auto",
+        show_default=True,
+        help="Colours.",
+    ),
+    click.option(
+        "--collapse",
+        type=click.Choice(["blocks", "all", "none"]),
+        default="blocks",
+        show_default=True,
+        help="What is drawn closed.",
+    ),
+    click.option("--focus", default="", metavar="MODULE", help="Draw only this module."),
+    click.option("--title", default="", help="Title of the drawing."),
+    click.option(
+        "--engine",
+        type=click.Choice(["own", "dot"]),
+        default="own",
+        show_default=True,
+        help="Who draws svg and png.",
+    ),
+    click.option("--open", "open_", is_flag=True, help="Show what was written."),
+    click.option("--json", "json_", is_flag=True, help="Print JSON instead."),
+    click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
+)
+
+STUDY = (*MODEL, *RUN, *GRADIENTS, *ATTRIBUTIONS)
+
+
+def takes(*groups: Sequence[Decorator]) -> Callable[[Command], Command]:
+    """A decorator that gives a command these options."""
+
+    def decorate(command: Command) -> Command:
+        for group in reversed(groups):
+            for option in reversed(group):
+                command = option(command)
+        return command
+
+    return decorate
+
+
+def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
+    """The study that the options ask for.
+
+    Raises:
+        UserError: For an option whose text does not parse.
+    """
+    from resnet_viz.sources.inputs import parse_input
+    from resnet_viz.sources.loading import parse_arg
+    from resnet_viz.study import METHODS, Study
+
+    return Study(
+        model=given["model"],
+        args=dict(parse_arg(text) for text in given["args"]),
+        weights=given["weights"],
+        name=given["name"],
+        inputs=tuple(parse_input(text) for text in given["inputs"]),
+        images=tuple(given.get("images", ())),
+        image_size=given.get("image_size"),
+        mean=given.get("mean"),
+        std=given.get("std"),
+        sections=sections,
+        mode="train" if given.get("train", True) else "eval",
+        device=given.get("device", "auto"),
+        batch_size=given.get("batch_size"),
+        seed=given["seed"],
+        target=_target(given.get("target")),
+        methods=given.get("methods") or METHODS,
+        layer=given.get("layer", "auto"),
+        n_steps=given.get("n_steps", 50),
+        command=shlex.join(["resnet-viz", *sys.argv[1:]]),
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
+
+
+def _target(text: str | None) -> int | str | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def drawing(given: dict[str, Any], *, diagram_only: bool = False) -> RenderOptions:
+    """How to draw, from the options."""
+    from resnet_viz.core.report import RenderOptions
+
+    return RenderOptions(
+        theme=given["theme"],
+        collapse=given["collapse"],
+        focus=given["focus"],
+        title=given["title"],
+        engine=given["engine"],
+        diagram_only=diagram_only,
+    )

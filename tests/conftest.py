@@ -1,0 +1,31 @@
+"""What all tests share: one thread per process, fixed hypothesis settings, the gpu marker."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Read once, when torch (or BLAS) is first imported, and inherited by subprocesses: with
+# one test process per core more threads only make each other wait.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+settings.register_profile(
+    "house",
+    # Time per example says more about the neighbours on a shared machine than about us.
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("house")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.accelerator.is_available():
+            pytest.skip("no accelerator on this machine")
