@@ -13,11 +13,11 @@ import click
 
 from resnet_viz.cli import options
 from resnet_viz.cli.options import takes
-from resnet_viz.cli.terminal import Bars, progress_for
+from resnet_viz.cli.terminal import showing
 from resnet_viz.core.version import __version__
 
 if TYPE_CHECKING:
-    from resnet_viz.core.report import RenderOptions, Report, Section
+    from resnet_viz.core.report import Section
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -136,6 +136,8 @@ def _write(
     diagram_only: bool = False,
 ) -> None:
     """Runs the study and writes each output, or prints where there is none."""
+    from resnet_viz.core.units import nbytes
+    from resnet_viz.reporting import render, save
     from resnet_viz.study import analyse
 
     began = time.perf_counter()
@@ -145,18 +147,27 @@ def _write(
     if not outputs and default is not None and not given["json_"]:
         outputs = [_file_name(study.name or given["model"]) + default]
     _check(outputs, given["format_"])
-    progress = progress_for(quiet=given["quiet"])
-    try:
+    with showing(quiet=given["quiet"]) as progress:
         # The one section that was asked for must apply; of several each may be missing.
         made = analyse(study, progress, tolerant=len(sections) > 1)
-        for output in outputs:
+        fallback = ".json" if given["json_"] else default or ".txt"
+        printed, written = b"", []
+        for output in outputs or ["-"]:
             progress.start(f"drawing {output}")
-            _render(made, output, given, drawing, default or ".txt", began)
-        if not outputs:
-            _render(made, "-", given, drawing, ".json" if given["json_"] else ".txt", began)
-    finally:
-        if isinstance(progress, Bars):
-            progress.close()
+            if output == "-":
+                printed = render(made, given["format_"] or fallback, drawing)
+            else:
+                path = save(made, Path(output), drawing, given["format_"])
+                written.append((path, time.perf_counter() - began))
+    if printed:
+        sys.stdout.buffer.write(printed if printed.endswith(b"\n") else printed + b"\n")
+        sys.stdout.flush()
+    for path, seconds in written:
+        if not given["quiet"]:
+            size = nbytes(path.stat().st_size)
+            click.echo(f"Wrote {path} ({size}, {seconds:.1f} s)", err=True)
+        if given["open_"]:
+            click.launch(str(path))
 
 
 def _check(outputs: list[str], format_: str | None) -> None:
@@ -172,32 +183,6 @@ def _check(outputs: list[str], format_: str | None) -> None:
             if not format_:
                 renderer_for(output)
             check_writable(output)
-
-
-def _render(
-    report: Report,
-    output: str,
-    given: dict[str, Any],
-    drawing: RenderOptions,
-    fallback: str,
-    began: float,
-) -> None:
-    from resnet_viz.reporting import render, save
-
-    if output == "-":
-        wanted = given["format_"] or (".json" if given["json_"] else fallback)
-        data = render(report, wanted, drawing)
-        sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
-        sys.stdout.flush()
-        return
-    path = save(report, Path(output), drawing, given["format_"])
-    if not given["quiet"]:
-        from resnet_viz.core.units import nbytes
-
-        size = nbytes(path.stat().st_size)
-        click.echo(f"Wrote {path} ({size}, {time.perf_counter() - began:.1f} s)", err=True)
-    if given["open_"]:
-        click.launch(str(path))
 
 
 def _file_name(model: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -66,11 +68,21 @@ class Lines(Silent):
         click.echo(f"{label} …", err=True)
 
 
-def progress_for(*, quiet: bool) -> Progress:
-    """Bars on a terminal, lines elsewhere, nothing if ``quiet``."""
-    if quiet:
-        return Silent()
-    return Bars() if sys.stderr.isatty() else Lines()
+@contextmanager
+def showing(*, quiet: bool) -> Iterator[Progress]:
+    """Bars on a terminal, lines elsewhere, nothing if ``quiet``.
+
+    Bars are off the screen when the context ends: whatever is printed while they
+    are on it, they overwrite.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield Silent() if quiet else Lines()
+        return
+    bars = Bars()
+    try:
+        yield bars
+    finally:
+        bars.close()
 
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
