@@ -17,20 +17,23 @@ if TYPE_CHECKING:
     from resnet_viz.analysis.rules import Thresholds
     from resnet_viz.core.errors import ModelError, ResnetVizError, TraceError, UserError
     from resnet_viz.core.exchange import to_networkx
+    from resnet_viz.core.foreign import from_networkx
     from resnet_viz.core.graph import ModelGraph, OpId
     from resnet_viz.core.measurement import Attributions, Finding, GradientFlow
     from resnet_viz.core.report import RenderOptions, Report
     from resnet_viz.core.schema import from_json, to_json
-    from resnet_viz.core.structure import Structure
+    from resnet_viz.core.structure import Costs, Structure
     from resnet_viz.pipeline import (
         annotate,
         attribute,
         build,
         gradient_flow,
         load,
+        measure_costs,
         render,
         report,
         trace,
+        verify,
     )
 
 _HOME = {
@@ -39,53 +42,67 @@ _HOME = {
     "build": "pipeline",
     "gradient_flow": "pipeline",
     "load": "pipeline",
+    "measure_costs": "pipeline",
     "render": "pipeline",
     "report": "pipeline",
     "trace": "pipeline",
+    "verify": "pipeline",
     "Thresholds": "analysis.rules",
     "to_networkx": "core.exchange",
+    "from_networkx": "core.foreign",
     "to_json": "core.schema",
     "from_json": "core.schema",
     "ModelGraph": "core.graph",
     "OpId": "core.graph",
+    "Costs": "core.structure",
     "Structure": "core.structure",
     "GradientFlow": "core.measurement",
+    "Proof": "core.proof",
     "Attributions": "core.measurement",
     "Finding": "core.measurement",
     "Report": "core.report",
     "RenderOptions": "core.report",
     "ResnetVizError": "core.errors",
     "UserError": "core.errors",
+    "UnfaithfulError": "core.errors",
+    "UnprovableError": "core.errors",
     "ModelError": "core.errors",
     "TraceError": "core.errors",
 }
 
 __all__ = [
     "Attributions",
+    "Costs",
     "Finding",
     "GradientFlow",
     "ModelError",
     "ModelGraph",
     "OpId",
+    "Proof",
     "RenderOptions",
     "Report",
     "ResnetVizError",
     "Structure",
     "Thresholds",
     "TraceError",
+    "UnfaithfulError",
+    "UnprovableError",
     "UserError",
     "__version__",
     "annotate",
     "attribute",
     "build",
     "from_json",
+    "from_networkx",
     "gradient_flow",
     "load",
+    "measure_costs",
     "render",
     "report",
     "to_json",
     "to_networkx",
     "trace",
+    "verify",
 ]
 
 

@@ -5,10 +5,14 @@ Its tensors are opaque here: ``core`` knows no torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from resnet_viz.core.measurement import Picture
+
+BATCH_SIZE = 8
+"""Samples of gradient flow where nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,6 +26,7 @@ class Batch:
         targets: Labels that belong to them, or ``None``.
         pictures: The inputs as pictures, where they are.
         was_given: Whether the user chose them (decides the exit code).
+        fill: Makes the same batch with values, where its tensors hold none yet.
     """
 
     args: tuple[Any, ...] = ()
@@ -30,3 +35,8 @@ class Batch:
     targets: Any = None
     pictures: tuple[Picture, ...] = ()
     was_given: bool = True
+    fill: Callable[[], Batch] | None = None
+
+    def filled(self) -> Batch:
+        """This batch with values."""
+        return self if self.fill is None else self.fill()

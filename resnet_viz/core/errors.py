@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resnet_viz.core.graph import ModelGraph, OpId
+    from resnet_viz.core.report import Report
 
 EXIT_FINDINGS = 1
 EXIT_USER = 2
@@ -21,9 +22,15 @@ EXIT_INTERRUPTED = 130
 
 
 class ResnetVizError(Exception):
-    """Base of all errors that end in one line instead of a traceback."""
+    """Base of all errors that end in one line instead of a traceback.
+
+    Attributes:
+        exit_code: What the command line ends with.
+        report: What is known nevertheless, where the user's model raised in a study.
+    """
 
     exit_code: int = EXIT_USER
+    report: Report | None = None
 
 
 class UserError(ResnetVizError):
@@ -34,8 +41,22 @@ class NotApplicableError(UserError):
     """A measurement that this model or input does not allow; a report goes on without it."""
 
 
+class UnprovableError(NotApplicableError):
+    """A forward that no replay can follow: its graph may be right, and nobody can show it."""
+
+
+class InputError(UserError):
+    """The user's model raised on an input that the user gave."""
+
+
 class ModelError(ResnetVizError):
     """The user's model raised on inputs that this tool chose."""
+
+    exit_code = EXIT_MODEL
+
+
+class UnfaithfulError(ResnetVizError):
+    """A graph is not what its model does: says at which op, and what differs."""
 
     exit_code = EXIT_MODEL
 
@@ -44,7 +65,7 @@ class TraceError(ResnetVizError):
     """``forward`` raised while it was being traced.
 
     Attributes:
-        graph: What ran until then; ``None`` where nothing ran.
+        graph: What ran until then; its ``failure`` says what happened and what to try.
         op: The op that raised, where the exception came out of an op.
         module: Path of the module whose ``forward`` was running.
         exit_code: 2 where the user gave the input, 3 where the tool chose it.
@@ -68,9 +89,20 @@ class TraceError(ResnetVizError):
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """The exception as one line: its type and the first ``limit`` characters of its message."""
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return f"{name}: {text[:limit]}{'…' if len(text) > limit else ''}" if text else name
+    name = spelled(type(error).__name__)
+    try:
+        message = str(error)
+    except Exception as unreadable:  # a ``__str__`` of the user's own
+        message = f"its message cannot be read ({type(unreadable).__name__})"
+    # Cut before it is worked on: a message may print a whole tensor.
+    text = spelled(message[: 8 * limit])
+    cut = len(text) > limit or len(message) > 8 * limit
+    return f"{name}: {text[:limit]}{'…' if cut else ''}" if text else name
+
+
+def spelled(text: str) -> str:
+    r"""The text in one line; characters that a terminal would obey are spelled out (``\x1b``)."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def listed(names: Iterable[object], limit: int = 8) -> str:

@@ -72,6 +72,15 @@ class Ref:
 Arg: TypeAlias = "bool | int | float | str | Ref | tuple[Arg, ...] | None"
 
 
+def refs_in(value: Arg) -> Iterator[Ref]:
+    """The tensors in an argument, in order."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from refs_in(item)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
     """One call of one torch function.
@@ -180,6 +189,41 @@ class How:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Where and why ``forward`` raised.
+
+    Attributes:
+        error: The original exception in one line: its type and message.
+        op: The call that raised: the last op of the graph, without outputs. Empty where
+            the exception came from plain Python.
+        module: Path of the module whose ``forward`` was running.
+        source_line: ``package/file.py:line`` where it happened.
+        inputs: Specs of the tensors that met there: all that the call was given, weights
+            among them; where plain Python raised, those that the module was given.
+        hint: What to look at or try next, in one sentence; empty where nothing is known.
+    """
+
+    error: str
+    op: OpId = OpId("")
+    module: str = ""
+    source_line: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    hint: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the call that raised (``linear``); empty where it was plain Python."""
+        return self.op.rpartition("/")[2].rpartition("#")[0]
+
+    @property
+    def place(self) -> str:
+        """Where it happened, in words: ``at linear in body.2 (net.py:12)``."""
+        call = f"at {self.kind} " if self.op else ""
+        line = f" ({self.source_line})" if self.source_line else ""
+        return f"{call}in {self.module or 'the root module'}{line}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Index:
     ops: Mapping[str, Op]
@@ -190,7 +234,7 @@ class _Index:
     parameters: Mapping[str, ParameterSpec]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ModelGraph:
     """A traced model.
 
@@ -201,6 +245,7 @@ class ModelGraph:
         modules: Every module, root first, in registration order.
         inputs: The tensors given to ``forward``, as ops of kind ``input``.
         outputs: The tensors it returned.
+        failure: Why the graph ends early; ``None`` for the whole of a forward.
         how: meta, fake or real, and why; not part of equality.
         warnings: One line each: what was guessed, unwrapped or left out.
 
@@ -214,6 +259,7 @@ class ModelGraph:
     modules: tuple[ModuleNode, ...]
     inputs: tuple[Op, ...]
     outputs: tuple[GraphOutput, ...]
+    failure: Failure | None = None
     how: How = field(default=How(mode="real"), compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     _index: _Index = field(init=False, compare=False, repr=False)
@@ -245,6 +291,13 @@ class ModelGraph:
             parameters={p.name: p for m in self.modules for p in m.parameters},
         )
         object.__setattr__(self, "_index", index)
+
+    def __repr__(self) -> str:
+        failed = "" if self.failure is None else f", raised at {self.failure.op or 'the end'}"
+        return (
+            f"<ModelGraph {self.name}: {len(self.ops)} ops, {len(self.edges)} edges, "
+            f"{self.total_params:,} params, {self.total_macs:,} MACs{failed}>"
+        )
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -287,6 +340,11 @@ class ModelGraph:
         return tuple(self._index.parameters.values())
 
     @property
+    def buffers(self) -> tuple[ParameterSpec, ...]:
+        """Every distinct buffer, in registration order."""
+        return tuple(b for m in self.modules for b in m.buffers)
+
+    @property
     def total_params(self) -> int:
         """Scalars over distinct parameters: ``sum(p.numel() for p in parameters())``."""
         return sum(p.spec.numel for p in self.parameters)
@@ -300,6 +358,26 @@ class ModelGraph:
     def total_macs(self) -> int:
         """Multiply-accumulates of all ops that torch has a formula for."""
         return sum(op.macs or 0 for op in self.ops)
+
+    @property
+    def total_flops(self) -> int:
+        """Floating-point operations as ``FlopCounterMode`` counts them: 2 per MAC."""
+        return 2 * self.total_macs
+
+    @property
+    def param_bytes(self) -> int:
+        """Bytes of all distinct parameters."""
+        return sum(p.spec.nbytes for p in self.parameters)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of all distinct buffers."""
+        return sum(b.spec.nbytes for b in self.buffers)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the tensors given to ``forward``."""
+        return sum(spec.nbytes for op in self.inputs for spec in op.outputs)
 
     @property
     def uncounted(self) -> tuple[OpId, ...]:
@@ -319,18 +397,7 @@ class ModelGraph:
         return to_networkx(self)
 
     def to_records(self) -> list[dict[str, object]]:
-        """One flat dict per op, for ``pandas.DataFrame``."""
-        return [
-            {
-                "id": op.id,
-                "kind": op.kind,
-                "module": op.module,
-                "shape": op.shape,
-                "dtype": op.outputs[0].dtype if op.outputs else "",
-                "params": op.params,
-                "macs": op.macs,
-                "inplace": op.inplace,
-                "source_line": op.source_line,
-            }
-            for op in self.ops
-        ]
+        """One flat dict per op, for ``pandas.DataFrame``; see ``core.records``."""
+        from resnet_viz.core.records import graph_records
+
+        return graph_records(self)

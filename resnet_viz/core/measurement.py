@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from resnet_viz.core.graph import OpId, is_inside, module_of
 from resnet_viz.core.structure import Skip
+
+if TYPE_CHECKING:
+    from resnet_viz.core.records import FlowTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,21 +181,15 @@ class GradientFlow:
         found = [s.share for s in self.shares if s.src == skip.fork and s.dst in ends]
         return sum(found) if found else None
 
-    def to_records(self) -> list[dict[str, object]]:
-        """One flat dict per parameter, for ``pandas.DataFrame``."""
-        return [
-            {
-                "name": p.name,
-                "l2": p.stats.l2 if p.stats else None,
-                "rms": p.stats.rms if p.stats else None,
-                "mean_abs": p.stats.mean_abs if p.stats else None,
-                "zero_fraction": p.stats.zero_fraction if p.stats else None,
-                "weight_l2": p.weight_l2,
-                "ratio": p.ratio,
-                "reason": p.reason,
-            }
-            for p in self.parameters
-        ]
+    def to_records(self, table: FlowTable = "parameters") -> list[dict[str, object]]:
+        """Flat dicts for ``pandas.DataFrame``: per parameter, call or edge.
+
+        Args:
+            table: ``parameters``, ``calls`` or ``shares``; see ``core.records``.
+        """
+        from resnet_viz.core.records import flow_records
+
+        return flow_records(self, table)
 
     def to_json(self) -> str:
         """Versioned JSON text."""
@@ -303,6 +300,12 @@ class Attributions:
         if not found:
             raise KeyError(f"no attribution by {method!r}")
         return found
+
+    def to_records(self) -> list[dict[str, object]]:
+        """One flat dict per map, for ``pandas.DataFrame``; see ``core.records``."""
+        from resnet_viz.core.records import attribution_records
+
+        return attribution_records(self)
 
     def to_json(self) -> str:
         """Versioned JSON text."""

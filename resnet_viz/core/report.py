@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from resnet_viz.core.display import Savable
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.measurement import Attributions, Finding, GradientFlow
+from resnet_viz.core.proof import Proof
 from resnet_viz.core.structure import Structure
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from resnet_viz.core.records import ReportTable
 
 Measurement: TypeAlias = GradientFlow | Attributions
 Section = Literal["gradient flow", "attributions"]
@@ -64,6 +67,7 @@ class Report(Savable):
         missing: Sections that do not apply.
         findings: Everything worth saying, worst first.
         provenance: Where it all comes from.
+        proof: Whether the graph was verified; ``None`` where nobody asked.
     """
 
     graph: ModelGraph
@@ -72,6 +76,7 @@ class Report(Savable):
     missing: tuple[Missing, ...] = ()
     findings: tuple[Finding, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    proof: Proof | None = None
 
     @property
     def gradient_flow(self) -> GradientFlow | None:
@@ -93,6 +98,18 @@ class Report(Savable):
 
         return to_json(self)
 
+    def to_records(self, table: ReportTable = "ops") -> list[dict[str, object]]:
+        """Flat dicts for ``pandas.DataFrame``; a table that was not measured is empty.
+
+        Args:
+            table: ``ops`` (everything known of each), ``blocks``, ``skips``, ``stages``,
+                ``costs``, ``repeats``, ``parameters``, ``calls``, ``shares`` or
+                ``findings``; see ``core.records``.
+        """
+        from resnet_viz.core.records import report_records
+
+        return report_records(self, table)
+
     def to_networkx(self) -> nx.MultiDiGraph:
         """The graph with skips, bottlenecks, costs and gradients on it."""
         from resnet_viz.core.exchange import to_networkx
@@ -113,6 +130,8 @@ class RenderOptions:
         scale: Pixels per unit of a PNG.
         diagram_only: HTML: leave out everything but the diagram and its table.
         engine: Who draws SVG and PNG: ``own``, or ``dot`` where Graphviz is installed.
+        fold_repeats: Draw equal parts that follow each other once, marked ``× n``;
+            ``None`` does so for large graphs (more than 2,000 ops) only.
     """
 
     theme: Literal["auto", "light", "dark"] = "auto"
@@ -122,3 +141,4 @@ class RenderOptions:
     scale: float = 2.0
     diagram_only: bool = False
     engine: Literal["own", "dot"] = "own"
+    fold_repeats: bool | None = None

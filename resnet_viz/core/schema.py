@@ -18,13 +18,13 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from resnet_viz.core import graph, measurement, report, structure
+from resnet_viz.core import checkpoint, graph, measurement, proof, report, structure
 from resnet_viz.core.errors import UserError, one_line
 
 SCHEMA = "resnet-viz"
 VERSION = 1
 
-_MODULES = (graph, structure, measurement, report)
+_MODULES = (graph, structure, measurement, proof, report, checkpoint)
 _TYPES: dict[str, type] = {
     name: obj
     for module in _MODULES
@@ -93,10 +93,36 @@ def _encode(value: object, *, tagged: bool = False) -> Any:
 _Decoder = Callable[[Any], Any]
 
 
+def value_types() -> dict[str, type]:
+    """Every core dataclass that has a place in a document, by its name."""
+    return dict(_TYPES)
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The type of each field of a core dataclass, with all names resolved."""
+    known = {name: value for module in _MODULES for name, value in vars(module).items()}
+    return typing.get_type_hints(cls, known)
+
+
+def part_to_text(value: object) -> str:
+    """One field's value as compact JSON text, for formats that know nothing but text."""
+    return json.dumps(_encode(value), separators=(",", ":"), allow_nan=False)
+
+
+def part_from_text(text: str, owner: type, field: str) -> Any:
+    """The value of a field that ``part_to_text`` wrote.
+
+    Raises:
+        ValueError: If the text is no such value; so do ``KeyError``, ``TypeError`` and
+            ``AttributeError``.
+    """
+    return _fields(owner)[field](json.loads(text))
+
+
 @functools.cache
 def _fields(cls: type) -> dict[str, _Decoder]:
-    known = vars(graph) | vars(structure) | vars(measurement) | vars(report)
-    hints = typing.get_type_hints(cls, known)
+    hints = field_types(cls)
     return {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(cls) if f.init}
 
 
@@ -144,4 +170,9 @@ def _decoder(hint: Any) -> _Decoder:
 
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-# History. 1: first version (issue A).
+# History. A field that is added with a default changes no version: old documents read
+# as if it had that default, old releases pass over it. A field that is renamed, removed,
+# or means something else makes a new version and a migration from the one before.
+# 1: first version (issue A). Added since (issue B): ModelGraph.failure, Report.proof,
+#    Structure.repeats; buffers, bytes, kinds, memory and peaks in Cost and Costs;
+#    Checkpoint. `python -m resnet_viz.core.schema_file` writes schema-v1.json again.

@@ -1,12 +1,15 @@
-"""What the structure of a graph is: skips, blocks, stages and costs."""
+"""What the structure of a graph is: skips, blocks, stages, costs and memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from resnet_viz.core.graph import OpId
+from resnet_viz.core.graph import How, OpId
+
+if TYPE_CHECKING:
+    from resnet_viz.core.records import StructureTable
 
 SkipKind = Literal["identity", "scaled", "projection", "gate", "concat"]
 SKIP_KINDS: tuple[SkipKind, ...] = ("identity", "projection", "scaled", "gate", "concat")
@@ -26,8 +29,8 @@ class Skip:
         join: The ``add``, ``mul`` or ``cat`` where the ways meet.
         kind: identity (the fork itself, also when only viewed, subsampled,
             zero-padded or dropped out), scaled (the fork times a constant or a
-            gate), projection (one linear parameterised op), gate (``mul``),
-            concat (``cat``).
+            gate), projection (at most one linear parameterised op, and one depthwise
+            convolution beside it), gate (``mul``), concat (``cat``).
         branch: Ops of the residual branch F(x), in order.
         shortcut: Ops on the shortcut S(x), in order; empty for a plain identity.
     """
@@ -94,15 +97,126 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Equal parts of the network, one after the other: each one's output feeds the next.
+
+    Equal are kinds and arguments of all ops, shapes and dtypes of all tensors and
+    parameters, what is frozen, MACs, and the wiring inside, between and around them.
+    Names and class names play no part.
+
+    Attributes:
+        copies: The ops of each copy, in order; all copies are equally long.
+        modules: Per copy the path of the smallest module that holds it.
+        shared: Parameters that every copy reads (one module called again and again);
+            empty where each copy has its own.
+    """
+
+    copies: tuple[tuple[OpId, ...], ...]
+    modules: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many copies there are; at least 2."""
+        return len(self.copies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedTensor:
+    """Memory that autograd keeps from the forward for the backward.
+
+    Attributes:
+        op: The first op whose backward wants it.
+        nbytes: Bytes of whole storages: a saved view keeps all of what it views.
+        made_by: The op whose output it is; empty for what no op returned (statistics
+            of a norm, masks, indices, copies inside a kernel).
+    """
+
+    op: OpId
+    nbytes: int
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the backward of one forward keeps: measured, see ``tracing.memory``.
+
+    Attributes:
+        mode: Train or eval mode of the forward; the two keep different tensors.
+        how: meta or fake, and why; not part of equality.
+        saved: Every storage once, at the first op that saves it. Parameters, buffers
+            and inputs are not in it: they are there with or without a backward.
+        input_bytes: Bytes of the inputs that the backward needs as well.
+        gradient_bytes: Bytes of the trainable parameters that it reads, so of their
+            gradients.
+        hidden: Calls whose saved tensors went elsewhere (activation checkpointing,
+            offloading): the backward computes or fetches them again.
+        unknown: Why nothing was measured, in one line; empty where it was.
+    """
+
+    mode: Literal["train", "eval"]
+    how: How = field(default=How(mode="meta"), compare=False)
+    saved: tuple[SavedTensor, ...] = ()
+    input_bytes: int = 0
+    gradient_bytes: int = 0
+    hidden: int = 0
+    unknown: str = ""
+
+    @property
+    def saved_bytes(self) -> int | None:
+        """Bytes kept for the backward; ``None`` where not measured."""
+        return None if self.unknown else sum(row.nbytes for row in self.saved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The largest memory in use at once, in bytes: an estimate from tensors' lifetimes.
+
+    Without allocator fragmentation, workspaces of kernels and state of an optimizer.
+
+    Attributes:
+        at: The op during which it is reached.
+        phase: In the forward or in the backward.
+        params: Of all parameters.
+        buffers: Of all buffers.
+        inputs: Of what was given to ``forward``, which the caller holds.
+        gradients: Of parameters, as far as the backward has come.
+        saved: Kept for the backward and not yet given back.
+        working: All other activations, and the gradients of activations.
+    """
+
+    at: str = ""
+    phase: Literal["forward", "backward"] = "forward"
+    params: int = 0
+    buffers: int = 0
+    inputs: int = 0
+    gradients: int = 0
+    saved: int = 0
+    working: int = 0
+
+    @property
+    def total(self) -> int:
+        """Everything that is in memory at that moment."""
+        state = self.params + self.buffers + self.inputs
+        return state + self.gradients + self.saved + self.working
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Costs of one thing at the traced batch size.
 
     Attributes:
-        key: An ``OpId``, a module path, a block's join or a stage's name.
+        key: An ``OpId``, a module path, a block's join, a stage's name or a kind.
         params: Distinct parameter scalars first read here.
         macs: Multiply-accumulates of one forward; 1 MAC = 2 FLOPs.
         activation_bytes: Bytes of the outputs it allocates.
         uncounted: Ops in it whose MACs are not known.
+        trainable: Of ``params``, those with ``requires_grad``.
+        param_bytes: Bytes of ``params``.
+        buffers: Distinct buffer scalars first read here.
+        buffer_bytes: Bytes of ``buffers``.
+        saved_bytes: Bytes first kept here for the backward (see ``Memory``); ``None``
+            where not measured.
     """
 
     key: str
@@ -110,16 +224,40 @@ class Cost:
     macs: int
     activation_bytes: int
     uncounted: int = 0
+    trainable: int = 0
+    param_bytes: int = 0
+    buffers: int = 0
+    buffer_bytes: int = 0
+    saved_bytes: int | None = None
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations as torch's ``FlopCounterMode`` counts them: 2 per MAC."""
+        return 2 * self.macs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """The same totals, added up four ways.
+    """The same totals, added up five ways.
 
-    Rows of ``ops``, ``blocks`` and ``stages`` are exclusive: each column sums to
-    ``total``. A block row holds the ops whose innermost block it is; the row with an
+    Rows of ``ops``, ``blocks``, ``stages`` and ``kinds`` are exclusive: each column sums
+    to ``total``. A block row holds the ops whose innermost block it is; the row with an
     empty key holds those outside any block. Rows of ``modules`` are inclusive: each
     holds everything below its path, and the root's (empty path) is ``total``.
+
+    Attributes:
+        total: What the ops cost. Parameters and buffers that no op reads are not in it.
+        ops: One row per call.
+        modules: One row per module.
+        blocks: One row per block, and one for the rest.
+        stages: One row per stage.
+        kinds: One row per kind of op.
+        memory: What was measured of the backward; ``None`` where nobody asked.
+        unplaced_bytes: Of ``memory``, what calls save that are not in the graph: in
+            train mode a forward may make other calls than the traced one.
+        inference_peak: Largest memory of a forward without gradients.
+        training_peak: Largest memory of forward and backward; ``None`` where ``memory``
+            does not know what is saved.
     """
 
     total: Cost
@@ -127,6 +265,11 @@ class Costs:
     modules: tuple[Cost, ...]
     blocks: tuple[Cost, ...]
     stages: tuple[Cost, ...]
+    kinds: tuple[Cost, ...] = ()
+    memory: Memory | None = None
+    unplaced_bytes: int = 0
+    inference_peak: Peak | None = None
+    training_peak: Peak | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +280,7 @@ class Structure:
     blocks: tuple[Block, ...]
     stages: tuple[Stage, ...]
     costs: Costs
+    repeats: tuple[Repeat, ...] = ()
 
     def blocks_of(self, kind: BlockKind) -> tuple[Block, ...]:
         """The blocks of this kind, in order."""
@@ -149,6 +293,17 @@ class Structure:
     def block_of(self) -> dict[OpId, Block]:
         """The innermost block of each op that is in one."""
         return innermost(self.blocks)
+
+    def to_records(self, table: StructureTable = "blocks") -> list[dict[str, object]]:
+        """Flat dicts for ``pandas.DataFrame``.
+
+        Args:
+            table: ``blocks``, ``skips``, ``stages``, ``costs`` or ``repeats``; see
+                ``core.records``.
+        """
+        from resnet_viz.core.records import structure_records
+
+        return structure_records(self, table)
 
     def to_json(self) -> str:
         """Versioned JSON text."""

@@ -44,6 +44,7 @@ def test_a_trace_error_brings_what_ran():
 def test_one_line_is_one_line(message, limit):
     line = one_line(ValueError(message), limit)
     assert len(line.splitlines()) == 1
+    assert line.isprintable()
     assert line.startswith("ValueError")
     assert len(line) <= len("ValueError: …") + limit
 

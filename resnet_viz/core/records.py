@@ -1,0 +1,230 @@
+"""Tables of flat rows for ``pandas.DataFrame`` and ``csv``: scalars, ``None`` where unknown.
+
+``record_columns.COLUMNS`` says what every column of every table means; rows have exactly
+these keys, in this order. Lists are text: sizes as ``1x64x56x56``, names joined by spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from resnet_viz.core.errors import UserError
+from resnet_viz.core.record_columns import COLUMNS, COSTS, STATS
+
+if TYPE_CHECKING:
+    from resnet_viz.core.graph import ModelGraph, Op
+    from resnet_viz.core.measurement import Attributions, Finding, GradientFlow, GradientStats
+    from resnet_viz.core.report import Report
+    from resnet_viz.core.structure import Block, Cost, Skip, Structure
+
+Row: TypeAlias = dict[str, object]
+StructureTable = Literal["blocks", "skips", "stages", "costs", "repeats"]
+FlowTable = Literal["parameters", "calls", "shares"]
+ReportTable = Literal["ops", "findings"] | StructureTable | FlowTable
+
+
+def graph_records(graph: ModelGraph) -> list[Row]:
+    """Table ``graph``: one row per op."""
+    return [_op(op) for op in graph.ops]
+
+
+def structure_records(structure: Structure, table: StructureTable = "blocks") -> list[Row]:
+    """Table ``blocks``, ``skips``, ``stages``, ``costs`` or ``repeats``."""
+    stages = {op: stage.name for stage in structure.stages for op in stage.ops}
+    if table == "blocks":
+        paid = {cost.key: cost for cost in structure.costs.blocks}
+        return [
+            _block(block)
+            | {"stage": stages.get(block.skip.join, "")}
+            | _paid(paid, block.skip.join)
+            for block in structure.blocks
+        ]
+    if table == "skips":
+        return [_skip(skip) for skip in structure.skips]
+    if table == "stages":
+        paid = {cost.key: cost for cost in structure.costs.stages}
+        return [
+            {
+                "name": stage.name,
+                "resolution": _sizes(stage.resolution),
+                "ops": len(stage.ops),
+                "blocks": stage.blocks,
+            }
+            | _paid(paid, stage.name)
+            for stage in structure.stages
+        ]
+    if table == "costs":
+        costs = structure.costs
+        rows = {
+            "op": costs.ops, "module": costs.modules, "block": costs.blocks,
+            "stage": costs.stages, "kind": costs.kinds, "total": (costs.total,),
+        }  # fmt: skip
+        return [{"by": by, "key": c.key} | _cost(c) for by, group in rows.items() for c in group]
+    if table == "repeats":
+        return [
+            {
+                "first": next((op for copy in repeat.copies for op in copy), ""),
+                "count": repeat.count,
+                "ops": max(map(len, repeat.copies), default=0),
+                "modules": " ".join(repeat.modules),
+                "shared": " ".join(repeat.shared),
+            }
+            for repeat in structure.repeats
+        ]
+    raise _unknown(table, ("blocks", "skips", "stages", "costs", "repeats"))
+
+
+def flow_records(flow: GradientFlow, table: FlowTable = "parameters") -> list[Row]:
+    """Table ``parameters``, ``calls`` or ``shares``."""
+    if table == "parameters":
+        return [
+            {
+                "name": p.name,
+                **_stats(p.stats),
+                "weight_l2": p.weight_l2,
+                "ratio": p.ratio,
+                "reason": p.reason,
+            }
+            for p in flow.parameters
+        ]
+    if table == "calls":
+        return [{"op": call.op, **_stats(call.stats)} for call in flow.calls]
+    if table == "shares":
+        return [{name: getattr(share, name) for name in COLUMNS["shares"]} for share in flow.shares]
+    raise _unknown(table, ("parameters", "calls", "shares"))
+
+
+def report_records(report: Report, table: ReportTable = "ops") -> list[Row]:
+    """Any table of what the report holds; ``ops`` is everything known of each op."""
+    flow = report.gradient_flow
+    if table == "ops":
+        return _ops(report)
+    if table == "findings":
+        return [_finding(finding) for finding in report.findings]
+    if table == "skips":
+        rows = structure_records(report.structure, "skips")
+        for row, skip in zip(rows, report.structure.skips, strict=True):
+            row["share"] = flow.share_of(skip) if flow else None
+        return rows
+    if table in ("parameters", "calls", "shares"):
+        return flow_records(flow, table) if flow else []
+    if table in ("blocks", "stages", "costs", "repeats"):
+        return structure_records(report.structure, table)
+    raise _unknown(table, ("ops", "findings", *COLUMNS))
+
+
+def attribution_records(attributions: Attributions) -> list[Row]:
+    """Table ``attributions``: one row per map."""
+    names = dict(enumerate(picture.name for picture in attributions.pictures))
+    return [
+        {
+            "input": row.input,
+            "picture": names.get(row.input, ""),
+            "method": row.method,
+            "target": row.target,
+            "layer": row.layer,
+            "signed": row.signed,
+            "delta": row.delta,
+            "relative_delta": row.relative_delta,
+            "verdict": row.verdict,
+        }
+        for row in attributions.maps
+    ]
+
+
+def _ops(report: Report) -> list[Row]:
+    structure, flow = report.structure, report.gradient_flow
+    stages = {op: stage.name for stage in structure.stages for op in stage.ops}
+    blocks = structure.block_of()
+    costs = {cost.key: cost for cost in structure.costs.ops}
+    rows = []
+    for op in report.graph.ops:
+        block, cost = blocks.get(op.id), costs.get(op.id)
+        stats = flow.get(op.id) if flow else None
+        found = [s.l2 for p in op.parameters if flow and (s := flow.get(p))]
+        rows.append(
+            _op(op)
+            | {
+                "stage": stages.get(op.id, ""),
+                "block": block.skip.join if block else "",
+                "block_kind": block.title if block else "",
+                "squeeze": block.squeeze if block else None,
+                "activation_bytes": cost.activation_bytes if cost else None,
+                "saved_bytes": cost.saved_bytes if cost else None,
+                "grad_l2": stats.l2 if stats else None,
+                "grad_rms": stats.rms if stats else None,
+                "param_grad_l2": sum(x * x for x in found) ** 0.5 if found else None,
+            }
+        )
+    return rows
+
+
+def _op(op: Op) -> Row:
+    return {
+        "id": op.id,
+        "kind": op.kind,
+        "module": op.module,
+        "shape": _sizes(op.shape),
+        "dtype": op.outputs[0].dtype if op.outputs else "",
+        "params": op.params,
+        "macs": op.macs,
+        "flops": None if op.macs is None else 2 * op.macs,
+        "inplace": op.inplace,
+        "source_line": op.source_line,
+    }
+
+
+def _skip(skip: Skip) -> Row:
+    return {
+        "id": skip.id,
+        "kind": skip.kind,
+        "fork": skip.fork,
+        "join": skip.join,
+        "branch_ops": len(skip.branch),
+        "shortcut_ops": len(skip.shortcut),
+        "share": None,
+    }
+
+
+def _block(block: Block) -> Row:
+    return {
+        "join": block.skip.join,
+        "kind": block.kind,
+        "title": block.title,
+        "preactivation": block.preactivation,
+        "module": block.module,
+        "stage": "",
+        "skip": block.skip.id,
+        "skip_kind": block.skip.kind,
+        "ops": len(block.ops),
+        "squeeze": block.squeeze,
+        "widths": _sizes(block.widths),
+        "kernels": _sizes(block.kernels),
+    }
+
+
+def _finding(finding: Finding) -> Row:
+    fields = {name: getattr(finding, name) for name in COLUMNS["findings"]}
+    return fields | {"where": " ".join(finding.where)}
+
+
+def _cost(cost: Cost) -> Row:
+    return {name: getattr(cost, name) for name in COSTS}
+
+
+def _paid(costs: dict[str, Cost], key: str) -> Row:
+    return _cost(costs[key]) if key in costs else dict.fromkeys(COSTS)
+
+
+def _stats(stats: GradientStats | None) -> Row:
+    return {name: getattr(stats, name) if stats else None for name in STATS}
+
+
+def _sizes(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _unknown(table: str, tables: Iterable[str]) -> UserError:
+    known = ", ".join(dict.fromkeys(t for t in tables if t not in ("graph", "attributions")))
+    return UserError(f"there is no table {table!r}; there are {known}")
