@@ -1,38 +1,85 @@
 """Three ways to run a call: on meta (remembering), on fake tensors, for real.
 
 On meta a call that was seen before, with equal arguments, need not run: its
-outputs are made by ``empty_strided`` from what was remembered. That is what
-brings a trace below the cost of a bare meta forward. Never remembered: calls
-that write, return views or their own argument, draw random numbers, or return
-anything but plain tensors. The memory dies with the trace.
+outputs are made by ``empty_strided`` from what was remembered, or told by a rule
+(``rules``); of one that only writes the argument it returns, the count of writes
+grows. That is what brings a trace below the cost of a bare meta forward. Never
+remembered: other calls that write, those that return views, draw random numbers,
+return anything but plain tensors, or run where gradients are taken or ``torch.func``
+is at work. The memory dies with the trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._device import _device_constructors
 
-from resnet_viz.tracing.calls import version
-from resnet_viz.tracing.kernels import KernelCounter, count_on_meta
+from resnet_viz.tracing.functions import kind_of, writes
+from resnet_viz.tracing.kernels import KernelCounter, count_on_meta, multiplies
+from resnet_viz.tracing.memory_map import is_transformed, set_version, version_of
+from resnet_viz.tracing.rules import RULES, Layout, Told
 
 Function = Callable[..., Any]
+_META = torch.device("meta")
+_FACTORIES = _device_constructors()
+_FACTORY_NAMES = {factory.__name__ for factory in _FACTORIES}
+_TENSORS = (Tensor, nn.Parameter)
 _PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size)
+
+
+_PLACE = torch.Tensor.device.__get__
+_PLACES = {
+    _PLACE: "",
+    **{
+        getattr(torch.Tensor, f"is_{kind}").__get__: kind
+        for kind in ("cpu", "cuda", "meta", "mps", "xpu")
+    },
+}
+_MOVES = frozenset((torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda))
+
+
+def _stay(func: Function, args: tuple[Any, ...]) -> tuple[Function, tuple[Any, ...]]:
+    """The same cast without leaving meta."""
+    if func is not torch.Tensor.to:
+        return torch.Tensor.to, (args[0], _META)
+    return func, tuple(
+        _META if isinstance(a, torch.device) or (isinstance(a, str) and i) else a
+        for i, a in enumerate(args)
+    )
 
 
 class _Memory(NamedTuple):
     macs: int | None
-    # Shape, strides and dtype of each output; ``None``: run it again every time.
-    outputs: tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...] | None
+    # ``None``: run it again every time.
+    outputs: tuple[Layout, ...] | None
     single: bool
+    # Of a call that writes its first argument and returns it: by how much its version grows.
+    writes: int = 0
+
+
+class NeedsDeviceError(RuntimeError):
+    """What meta tensors, which live nowhere, would answer wrongly."""
 
 
 class MetaExecutor:
-    """Runs calls on meta tensors, each distinct one only once."""
+    """Runs calls on meta tensors, each distinct one at most once."""
 
-    def __init__(self, *, remember: bool = True) -> None:
+    def __init__(self, home: torch.device = _META, *, remember: bool = True) -> None:
+        """Starts without memories.
+
+        Args:
+            home: What a tensor that is asked for its device answers, so that
+                ``if x.is_cuda`` goes the way it goes without us.
+            remember: Whether equal calls run only once.
+        """
+        self._home = home
         self._memory: dict[Hashable, _Memory] = {}
         self._remember = remember
         self._counter = KernelCounter()
@@ -40,47 +87,133 @@ class MetaExecutor:
 
     def run(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call's result; ``macs`` afterwards holds its multiply-accumulates."""
-        key = _key(func, args, kwargs) if self._remember else None
-        memory = self._memory.get(key) if key is not None else None
-        if memory is not None:
-            self.macs = memory.macs
-            if memory.outputs is None:
+        if torch._C._is_any_autocast_enabled():
+            raise NeedsDeviceError("autocast chooses dtypes by device, and meta is none")
+        if func in _PLACES:
+            return self._place(func)
+        if kwargs.get("device") is not None or func in _FACTORIES:
+            kwargs = {**kwargs, "device": _META}
+        elif func in _MOVES and args:
+            func, args = _stay(func, args)
+        key = _key(func, args, kwargs) if self._remember and not is_transformed() else None
+        if key is None:
+            return self._counted(func, args, kwargs)
+        memory = self._memory.get(key)
+        if memory is None:
+            told = _told(func, args, kwargs)
+            if told is None:
+                return self._first(key, func, args, kwargs)
+            memory = self._memory[key] = _Memory(told.macs, told.outputs, told.single)
+        self.macs = memory.macs
+        if memory.writes:
+            set_version(args[0], args[0]._version + memory.writes)
+            return args[0]
+        if memory.outputs is None:
+            with _META if _makes_tensors(func) else nullcontext():
                 return func(*args, **kwargs)
-            made = [
-                torch.empty_strided(shape, stride, dtype=dtype, device="meta")
-                for shape, stride, dtype in memory.outputs
-            ]
-            return made[0] if memory.single else tuple(made)
+        made = [
+            torch.empty_strided(shape, stride, dtype=dtype, device=_META)
+            for shape, stride, dtype in memory.outputs
+        ]
+        return made[0] if memory.single else tuple(made)
+
+    def _place(self, func: Function) -> Any:
+        self.macs = 0
+        return self._home if func == _PLACE else _PLACES[func] == self._home.type
+
+    def _first(
+        self, key: Hashable, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        given = _tensors(args, kwargs)
+        before = [(version_of(t), t.shape, t.stride()) for t in given]
+        result = self._counted(func, args, kwargs)
+        after = [(version_of(t), t.shape, t.stride()) for t in given]
+        fresh, grown = None, 0
+        # A gradient taken inside ``forward`` needs the nodes that only the call makes.
+        if not self._counter.random and not torch.is_grad_enabled():
+            if after == before:
+                fresh = _fresh(result, args, kwargs)
+            elif result is args[0] and given and given[0] is result and kind_of(func) != "set":
+                grown = _grown(before, after)
+        self._memory[key] = _Memory(self.macs, fresh, isinstance(result, Tensor), grown)
+        return result
+
+    def _counted(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         counter = self._counter
         counter.reset()
-        versions = [version(t) for t in _tensors(args, kwargs)] if key is not None else []
-        with counter:
+        with _META if _makes_tensors(func) else nullcontext(), counter:
             result = func(*args, **kwargs)
         self.macs = counter.macs
-        if key is not None:
-            written = versions != [version(t) for t in _tensors(args, kwargs)]
-            fresh = None if written or counter.random else _fresh(result, args, kwargs)
-            self._memory[key] = _Memory(self.macs, fresh, isinstance(result, Tensor))
         return result
+
+
+@functools.cache
+def _makes_tensors(func: Function, depth: int = 3) -> bool:
+    """Whether it is Python code that may call a factory, which no mode of ours would see."""
+    if not isinstance(func, FunctionType) or not depth:
+        return isinstance(func, FunctionType)
+    if not (func.__module__ or "").startswith("torch"):
+        return True
+    # The detour over modes leads back to the function itself.
+    names = set(func.__code__.co_names) - {"handle_torch_function", func.__name__}
+    if not _FACTORY_NAMES.isdisjoint(names):
+        return True
+    called = [func.__globals__.get(name) for name in names]
+    return any(_makes_tensors(one, depth - 1) for one in called if isinstance(one, FunctionType))
+
+
+def _told(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told | None:
+    rule = RULES.get(func)
+    if rule is None or torch.is_grad_enabled():
+        return None
+    try:
+        return rule(*args, **kwargs)
+    except TypeError:
+        # Arguments in a form that the rule does not know.
+        return None
 
 
 class RealExecutor:
     """Runs calls on the tensors they get (real or fake), and counts them on meta."""
 
-    def __init__(self) -> None:
+    def __init__(self, protect: Callable[[Tensor], None]) -> None:
+        """Starts without memories.
+
+        Args:
+            protect: Told of each tensor that a call is about to write.
+        """
+        self._protect = protect
         self._macs: dict[Hashable, int | None] = {}
+        self._counter = KernelCounter()
         self.macs: int | None = 0
 
     def run(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call's result; ``macs`` afterwards holds its multiply-accumulates."""
-        key = _key(func, args, kwargs)
-        if key is None or key not in self._macs:
-            self.macs = count_on_meta(func, args, kwargs)
-            if key is not None:
-                self._macs[key] = self.macs
-        else:
+        if writes(func) or "out" in kwargs:
+            for tensor in _tensors(args[:1], {"out": kwargs.get("out")}):
+                self._protect(tensor)
+        if any(t.is_nested for t in _tensors(args, kwargs)):
+            # Neither meta nor a dispatch mode takes them.
+            self.macs = None if multiplies(kind_of(func)) else 0
+            return func(*args, **kwargs)
+        alone = not is_transformed() and not torch.is_grad_enabled()
+        key = _key(func, args, kwargs) if alone else None
+        if key is not None and key in self._macs:
             self.macs = self._macs[key]
-        return func(*args, **kwargs)
+            return func(*args, **kwargs)
+        macs = count_on_meta(func, args, kwargs) if alone else None
+        if macs is not None:
+            result = func(*args, **kwargs)
+        else:
+            # Meta refuses (sizes that depend on values): the kernels of the run itself.
+            self._counter.reset()
+            with self._counter:
+                result = func(*args, **kwargs)
+            macs = self._counter.macs
+        self.macs = macs
+        if key is not None:
+            self._macs[key] = macs
+        return result
 
 
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
@@ -91,9 +224,14 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     return found + [a for a in kwargs.values() if isinstance(a, Tensor)]
 
 
-def _fresh(
-    result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...] | None:
+def _grown(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """By how much the first version grew, if nothing else changed; else 0."""
+    (was, *layout), (now, *new_layout) = before[0], after[0]
+    alone = after[1:] == before[1:] and layout == new_layout
+    return now - was if alone and was is not None and now is not None else 0
+
+
+def _fresh(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Layout, ...] | None:
     """Specs of the outputs, if each is a plain new tensor that owns its memory."""
     if type(result) is Tensor:
         outputs: tuple[Any, ...] = (result,)
@@ -125,7 +263,7 @@ def _key(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hasha
 
 def _extend(key: list[Any], value: Any) -> bool:
     if isinstance(value, Tensor):
-        if value.layout is not torch.strided:
+        if type(value) not in _TENSORS or value.layout is not torch.strided:
             return False
         key += (value.shape, value.stride(), value.dtype)
         return True

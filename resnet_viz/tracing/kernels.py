@@ -13,13 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from resnet_viz.tracing.trees import map_tensors
 
+_META = torch.device("meta")
 # A kernel without a formula multiplies and adds if its name holds one of these words.
 _MULTIPLIERS = re.compile(
     r"(?<![a-z])(conv|convolution|(add|badd)?b?mm|matmul|(add)?mv|v?dot|(tri)?linear|attention"
@@ -35,6 +38,8 @@ class KernelCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         unknown: Names of kernels that multiply and have no formula.
         random: Whether a kernel drew random numbers.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -55,6 +60,9 @@ class KernelCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            self.unknown.append(str(func))
+            return func(*args, **kwargs)
         packet = func._overloadpacket
         formula = flop_registry.get(packet)
         if formula is None and func.namespace != "prim":
@@ -65,15 +73,19 @@ class KernelCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return parts
         out = func(*args, **kwargs)
         if formula is not None:
-            self.flops += formula(*args, **kwargs, out_val=out)
-        elif func.namespace != "aten" or _multiplies(packet.__name__):
+            try:
+                self.flops += formula(*args, **kwargs, out_val=out)
+            except RuntimeError:  # a nested tensor has no one shape
+                self.unknown.append(str(packet))
+        elif func.namespace not in ("aten", "prim", "prims") or multiplies(packet.__name__):
             self.unknown.append(str(packet))
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.random = True
         return out
 
 
-def _multiplies(name: str) -> bool:
+def multiplies(name: str) -> bool:
+    """Whether a kernel of this name is one that multiplies and adds."""
     return _MULTIPLIERS.search(name) is not None and "backward" not in name
 
 
@@ -83,12 +95,27 @@ def meta_like(tensor: Tensor) -> Tensor:
     Raises:
         TypeError: For a layout that has no strides (sparse): meta cannot stand in.
     """
-    if tensor.layout is not torch.strided:
+    if is_lazy(tensor):
+        return lazy_like(tensor, _META)
+    if tensor.layout is not torch.strided or tensor.is_nested:
         raise TypeError(f"a {tensor.layout} tensor has no meta stand-in")
     out = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(out, requires_grad=tensor.requires_grad)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(out, requires_grad=tensor.requires_grad)
     return out
+
+
+def lazy_like(tensor: Tensor, device: torch.device) -> Tensor:
+    """Another parameter that waits for its first input to get a shape."""
+    # Their metaclass hides the signatures from type checkers.
+    parameter: Any = UninitializedParameter
+    buffer: Any = UninitializedBuffer
+    made: Tensor = (
+        parameter(tensor.requires_grad, device=device, dtype=tensor.dtype)
+        if isinstance(tensor, nn.Parameter)
+        else buffer(device=device, dtype=tensor.dtype)
+    )
+    return made
 
 
 def count_on_meta(

@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from types import CodeType, FrameType
 
-_INSIDE = ("torch", "resnet_viz.tracing")
+_INSIDE = (
+    "torch",
+    "resnet_viz.tracing",
+    "resnet_viz.sources.exported",
+    "resnet_viz.sources.exported_runs",
+)
 # Above it stands who asked for the trace, not the model.
 _TOP = "resnet_viz.tracing.tracer"
 _user_file: dict[CodeType, str | None] = {}
@@ -46,3 +51,21 @@ def source_line(depth: int = 1) -> str:
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
+
+
+def raised_at(error: BaseException) -> str:
+    """``net.py:12`` of the innermost frame of user code that the exception came through.
+
+    Neither torch nor the standard library counts: what they raise, their caller asked
+    for. Empty where no such frame was left (arguments that do not bind).
+    """
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        ours = name.startswith("resnet_viz.") and not name.startswith("resnet_viz.sources.")
+        file = _describe(trace.tb_frame)
+        if file and not ours and name.partition(".")[0] not in sys.stdlib_module_names:
+            found = f"{file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

@@ -7,29 +7,56 @@ the one before it raised, and the graph says which it was and why.
 
 from __future__ import annotations
 
-import gc
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+import functools
+import itertools
+import re
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from types import GeneratorType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.parameter import is_lazy
 
 from resnet_viz.core.errors import TraceError, UserError, one_line
-from resnet_viz.core.graph import GraphOutput, How, ModelGraph, ModuleNode, ParameterSpec
-from resnet_viz.core.units import shape as shape_text
+from resnet_viz.core.graph import (
+    Failure,
+    GraphOutput,
+    How,
+    ModelGraph,
+)
 from resnet_viz.tracing.calls import state_names
 from resnet_viz.tracing.executors import MetaExecutor, RealExecutor
-from resnet_viz.tracing.kernels import meta_like
+from resnet_viz.tracing.failures import explain, failure_of, why_all_raised
+from resnet_viz.tracing.iterators import iterated, kept_items
+from resnet_viz.tracing.kernels import lazy_like, meta_like
+from resnet_viz.tracing.module_nodes import module_nodes
+from resnet_viz.tracing.module_tree import ModuleTree
 from resnet_viz.tracing.pristine import pristine, swap_tensors
-from resnet_viz.tracing.recorder import Executor, Failure, Recorder, spec_of
-from resnet_viz.tracing.trees import bound_arguments, map_tensors, named_tensors
+from resnet_viz.tracing.quiet import no_collection, no_log
+from resnet_viz.tracing.recorder import Executor, Recorder
+from resnet_viz.tracing.stand_ins import fake_input, sharing
+from resnet_viz.tracing.trees import input_tensors, map_tensors, named_tensors, tensors_in
 from resnet_viz.tracing.walk import Walk
 
 Mode = Literal["meta", "fake", "real"]
+# Functions that hand values to Python.
+_ASKING = (
+    *("__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__"),
+    *("__format__", "__array__", "item", "tolist", "numpy", "is_nonzero", "equal", "allclose"),
+    *("data_ptr", "quantize_per_tensor", "quantize_per_channel", "quantize_per_tensor_dynamic"),
+)
+# Hooks, switches and generators are the process's: two threads would put back each other's.
+_ONE_AT_A_TIME = threading.RLock()
+# What torch says where gradients are off and somebody wants one.
+_WANTING_GRADIENTS = re.compile(
+    r"does not require grad|doesn't require grad|requires_grad=False|require a gradient"
+)
+Values = Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
 
 
 def trace_model(
@@ -42,6 +69,7 @@ def trace_model(
     input_was_given: bool = True,
     remember: bool = True,
     modes: tuple[Mode, ...] = ("meta", "fake", "real"),
+    values: Values | None = None,
 ) -> ModelGraph:
     """The graph of one forward of ``model``.
 
@@ -54,6 +82,8 @@ def trace_model(
         input_was_given: Whether the user chose the input (decides the exit code).
         remember: Whether equal calls run only once on meta; the graph is the same.
         modes: What to try, in this order.
+        values: Makes both with values, for the real run only, where those given are meta
+            tensors that stand in for them.
 
     Returns:
         The graph; ``graph.how`` says how it was traced.
@@ -63,61 +93,58 @@ def trace_model(
             what ran until then.
         UserError: For a ScriptModule in it, which hides its calls.
     """
-    for path, module in model.named_modules():
+    tree = ModuleTree(model)
+    for path, module in tree.entries:
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError(
                 f"{path or 'the model'} is a ScriptModule, which hides its calls from tracing: "
                 "give the nn.Module it was made from"
             )
-    if any(p.device.type == "meta" for p in model.parameters()):
+    if any(p.device.type == "meta" for _, p in tree.parameters()):
         modes = tuple(mode for mode in modes if mode != "real")
     why: list[str] = []
-    attempt: _Attempt | None = None
+    told: _Attempt | None = None
     name = name or type(model).__name__
-    for mode in modes:
-        with _no_collection():
-            attempt = _attempt(mode, model, args, kwargs or {}, name, training, remember)
-        if attempt.error is None:
+    args, kwargs = kept_items(args), kept_items(kwargs or {})
+    needs_values = False
+    plan = [(mode, False) for mode in reversed(modes)]
+    while plan:
+        mode, gradients = plan.pop()
+        if mode == "fake" and needs_values and "real" in modes:
+            # Fake tensors have none either, and libraries that know them (``is_tracing`` of
+            # transformers) then go another way than for real.
+            continue
+        if mode == "real" and values is not None:
+            args, kwargs = map(kept_items, values())
+        with _ONE_AT_A_TIME, no_collection():
+            attempt = _attempt(mode, model, tree, args, kwargs, name, training, remember, gradients)
+        needs_values = needs_values or attempt.needs_values
+        if attempt.error is None and (attempt.caught is None or mode == modes[-1]):
             reason = "; ".join(why) or "the forward needs no values"
             return replace(attempt.graph, how=How(mode=mode, why=reason))
+        if attempt.error is None and attempt.caught is not None:
+            # With values it may not have raised, and the model gone another way.
+            why.append(f"{mode} raised, and the model caught, {one_line(attempt.caught, 120)}")
+            continue
+        assert attempt.error is not None
         why.append(f"{mode} raised {one_line(attempt.error, 120)}")
-    if attempt is None:
+        if not gradients and torch.is_grad_enabled() and _wants_gradients(attempt.error):
+            # It was written to be called where they are on, as here.
+            plan = [(mode, True) for mode in reversed(modes)]
+        # The real run is what the user would see; before it, who came furthest tells most.
+        if told is None or mode == "real" or attempt.reached > told.reached:
+            told = replace(attempt, graph=replace(attempt.graph, how=How(mode=mode)))
+    if told is None or told.graph.failure is None:
         raise ValueError("no mode to trace in")
-    failure = attempt.failure
+    graph = replace(told.graph, how=replace(told.graph.how, why=why_all_raised(why)))
+    failure = told.graph.failure
     raise TraceError(
-        _explain(attempt),
-        graph=attempt.graph,
-        op=failure.op.id if failure else None,
-        module=attempt.module,
+        explain(failure),
+        graph=graph,
+        op=failure.op or None,
+        module=failure.module,
         input_was_given=input_was_given,
-    ) from attempt.error
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pauses the garbage collector: a trace only builds what it keeps.
-
-    A full collection in a process that has imported torch costs more than
-    tracing a ResNet-152 does.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@contextmanager
-def _no_fake_log() -> Iterator[None]:
-    """Keeps fake tensors from logging the traceback of what we tell in one line."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = was_disabled
+    ) from told.error
 
 
 @dataclass(slots=True)
@@ -125,98 +152,138 @@ class _Attempt:
     """One run: its graph, whole or until the exception."""
 
     graph: ModelGraph
-    error: Exception | None
-    failure: Failure | None
-    module: str
+    error: BaseException | None
+    # What a call raised and the model caught.
+    caught: BaseException | None = None
+    # Whether it was Python that asked a tensor for its values.
+    needs_values: bool = False
+
+    @property
+    def reached(self) -> int:
+        return len(self.graph) + len(self.graph.inputs)
 
 
 def _attempt(
     mode: Mode,
     model: nn.Module,
+    tree: ModuleTree,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     name: str,
     training: bool | None,
     remember: bool,
+    gradients: bool,
 ) -> _Attempt:
     device: AbstractContextManager[Any] = nullcontext()
     convert: Callable[[Tensor], Tensor] | None = None
-    executor: Executor = RealExecutor()
+    place: Callable[[Tensor], Tensor] | None = None
+    executor: Executor
     with ExitStack() as stack:
         # Tensors of inference mode count no writes.
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(pristine(model, values=mode == "real"))
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        kept = stack.enter_context(pristine(model, values=mode == "real"))
         if training is not None:
             model.train(training)
+        executor = RealExecutor(kept.protect)
         if mode == "meta":
-            convert, device = meta_like, torch.device("meta")
-            executor = MetaExecutor(remember=remember)
+            convert = meta_like
+            executor = MetaExecutor(_home(tree, args, kwargs), remember=remember)
         elif mode == "fake":
             fakes = FakeTensorMode(allow_non_fake_inputs=True)
-            convert, device = fakes.from_tensor, fakes
-            stack.enter_context(_no_fake_log())
+            convert, device = functools.partial(_faked, fakes), fakes
+            place = fake_input(fakes, model)
+            stack.enter_context(no_log("torch._subclasses.fake_tensor"))
         try:
             if convert is not None:
-                swap_tensors(model, convert)
-                args, kwargs = map_tensors(args, convert), map_tensors(kwargs, convert)
+                swap_tensors(kept.modules, convert)
+                place = place or sharing((args, kwargs), convert)
             else:
+                swap_tensors(kept.modules, _fresh)
                 # An in-place write into the user's own input would outlive the run.
-                args, kwargs = map_tensors(args, torch.clone), map_tensors(kwargs, torch.clone)
+                place = sharing((args, kwargs), torch.clone)
+            if gradients:
+                place = functools.partial(_with_gradient, place)
+            args, kwargs = map_tensors((args, kwargs), place)
         except (TypeError, RuntimeError, NotImplementedError) as error:
             recorder = Recorder(executor, {})
-            return _Attempt(
-                _graph(model, name, recorder, Walk(model, recorder), ()), error, None, ""
-            )
-        return _run(model, args, kwargs, name, executor, device)
+            walk = Walk(model, recorder, tree)
+            graph = _graph(tree, name, recorder, walk, ())
+            return _Attempt(replace(graph, failure=Failure(error=one_line(error))), error)
+        return _run(model, tree, args, kwargs, name, executor, device, mode == "real")
+
+
+def _wants_gradients(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and bool(_WANTING_GRADIENTS.search(str(error)))
+
+
+def _with_gradient(convert: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    return convert(tensor.detach()).requires_grad_(tensor.requires_grad)
+
+
+def _faked(fakes: FakeTensorMode, tensor: Tensor) -> Tensor:
+    return _fresh(tensor) if is_lazy(tensor) else fakes.from_tensor(tensor)
+
+
+def _fresh(tensor: Tensor) -> Tensor:
+    """The tensor itself; of one that its first run would change for good, another."""
+    return lazy_like(tensor, tensor.device) if is_lazy(tensor) else tensor
+
+
+def _home(tree: ModuleTree, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
+    """Where the model and its inputs really are."""
+    parameters = (p for _, p in tree.parameters())
+    tensors = itertools.chain(parameters, tensors_in((args, kwargs)))
+    return next((t.device for t in tensors if t.device.type != "meta"), torch.device("meta"))
 
 
 def _run(
     model: nn.Module,
+    tree: ModuleTree,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     name: str,
     executor: Executor,
     device: AbstractContextManager[Any],
+    has_memory: bool,
 ) -> _Attempt:
-    recorder = Recorder(executor, state_names(model))
-    walk = Walk(model, recorder)
-    for label, tensor in named_tensors(bound_arguments(model, args, kwargs)):
+    recorder = Recorder(executor, state_names(model, tree))
+    walk = Walk(model, recorder, tree)
+    walk.has_memory = has_memory
+    for label, tensor in input_tensors(model, args, kwargs):
         recorder.add_input(tensor, label)
     outputs: tuple[GraphOutput, ...] = ()
-    caught: Exception | None = None
+    caught: BaseException | None = None
     try:
         with device, walk.watching():
-            result = model(*args, **kwargs)
-    except Exception as error:  # whatever the user's forward raises is the answer here
+            result = model(*iterated(args), **iterated(kwargs))
+            if isinstance(result, GeneratorType):
+                # Its body has yet to run.
+                result = list(result)
+    except (Exception, SystemExit) as error:  # whatever forward raises is the answer here
         caught = error
     else:
         found = (recorder.output(t, label) for label, t in named_tensors(result))
         outputs = tuple(output for output in found if output is not None)
-    graph = _graph(model, name, recorder, walk, outputs)
-    failure = recorder.failure if caught is not None else None
-    if failure is not None and failure.error is not caught:
-        failure = None
-    where = failure.op.module if failure else walk.failed_in or ""
-    return _Attempt(graph, caught, failure, where)
+    if caught is None:
+        graph = _graph(ModuleTree(model), name, recorder, walk, outputs)
+        swallowed = recorder.failure.error if recorder.failure else None
+        return _Attempt(graph, None, swallowed, _asked_for_values(recorder))
+    failure, call = failure_of(caught, model, recorder, walk.strangers)
+    if call is not None:
+        recorder.ops.append(call.op)
+        recorder.edges += call.edges
+    graph = replace(_graph(ModuleTree(model), name, recorder, walk, outputs), failure=failure)
+    return _Attempt(graph, caught, needs_values=_asked_for_values(recorder))
 
 
-def _explain(attempt: _Attempt) -> str:
-    """What failed where, with the shapes that met there, in one line."""
-    error, failure = attempt.error, attempt.failure
-    message = one_line(error) if error is not None else ""
-    place = attempt.module or "the root module"
-    if failure is None:
-        return f"forward raised in {place}: {message}"
-    op = failure.op
-    shapes = [shape_text(spec.shape) for spec in failure.inputs]
-    given = f" with inputs {', '.join(shapes)}" if shapes else ""
-    line = f" ({op.source_line})" if op.source_line else ""
-    return f"forward raised at {op.kind} in {place}{line}{given}: {message}"
+def _asked_for_values(recorder: Recorder) -> bool:
+    failed = recorder.failure
+    return failed is not None and failed.op.target.rpartition(".")[2] in _ASKING
 
 
 def _graph(
-    model: nn.Module,
+    tree: ModuleTree,
     name: str,
     recorder: Recorder,
     walk: Walk,
@@ -226,53 +293,8 @@ def _graph(
         name=name,
         ops=tuple(recorder.ops),
         edges=tuple(recorder.edges),
-        modules=tuple(_module_nodes(model, walk, recorder.used)),
+        modules=tuple(module_nodes(tree, walk, recorder.used)),
         inputs=tuple(recorder.inputs),
         outputs=outputs,
+        warnings=tuple(dict.fromkeys(walk.unseen)),
     )
-
-
-def _module_nodes(model: nn.Module, walk: Walk, used: set[str]) -> Iterator[ModuleNode]:
-    paths: dict[nn.Module, list[str]] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        paths.setdefault(module, []).append(path)
-    for path, module in walk.strangers.items():
-        paths.setdefault(module, [path])
-    parameters = _specs(model.named_parameters(remove_duplicate=False), used)
-    buffers = _specs(model.named_buffers(remove_duplicate=False), None)
-    for module, (path, *aliases) in paths.items():
-        prefix = f"{path}." if path else ""
-        yield ModuleNode(
-            path=path,
-            type_name=type(module).__name__,
-            children=tuple(prefix + key for key, _ in module.named_children()),
-            parameters=_own(parameters, prefix),
-            buffers=_own(buffers, prefix),
-            calls=walk.calls.get(path, 0),
-            aliases=tuple(aliases),
-        )
-
-
-def _specs(
-    named: Iterator[tuple[str, Tensor]], used: set[str] | None
-) -> dict[str, list[ParameterSpec]]:
-    """Distinct tensors by the prefix of their first name."""
-    names: dict[int, tuple[Tensor, list[str]]] = {}
-    for key, tensor in named:
-        names.setdefault(id(tensor), (tensor, []))[1].append(key)
-    by_prefix: dict[str, list[ParameterSpec]] = {}
-    for tensor, (first, *aliases) in names.values():
-        head, dot, _ = first.rpartition(".")
-        spec = ParameterSpec(
-            name=first,
-            spec=spec_of(tensor),
-            trainable=tensor.requires_grad,
-            used=used is None or first in used,
-            aliases=tuple(aliases),
-        )
-        by_prefix.setdefault(head + dot, []).append(spec)
-    return by_prefix
-
-
-def _own(specs: dict[str, list[ParameterSpec]], prefix: str) -> tuple[ParameterSpec, ...]:
-    return tuple(specs.get(prefix, ()))

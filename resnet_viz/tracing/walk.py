@@ -8,9 +8,8 @@ observer's business: the tracer builds a graph, ``measuring`` places hooks.
 
 from __future__ import annotations
 
-import functools
 import sys
-import types
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -27,6 +27,8 @@ from torch.overrides import TorchFunctionMode
 
 from resnet_viz.core.graph import OpId, make_op_id
 from resnet_viz.tracing.functions import kind_of
+from resnet_viz.tracing.module_tree import ModuleTree
+from resnet_viz.tracing.opened import eager, open_attention, scripts_opened
 
 Function = Callable[..., Any]
 
@@ -57,20 +59,43 @@ class Observer(Protocol):
 _NO_TENSOR = (int, bool, float, str, torch.Size, torch.dtype, torch.device, torch.layout)
 
 
+# What has no memory answers these wrongly, and raises nothing.
+_NEEDING_MEMORY = (
+    *(torch.Tensor.data_ptr, torch.quantize_per_tensor, torch.quantize_per_channel),
+    torch.quantize_per_tensor_dynamic,
+)
+
+# The commonest of them need not even be looked at.
+_QUESTIONS = frozenset(
+    (
+        *(torch.Tensor.dim, torch.Tensor.size, torch.Tensor.stride, torch.Tensor.numel),
+        *(torch.Tensor.is_floating_point, torch.Tensor.is_contiguous, torch.Tensor.__len__),
+        *(
+            getattr(torch.Tensor, name).__get__
+            for name in ("shape", "dtype", "ndim", "layout", "requires_grad")
+        ),
+    )
+)
+_SPECIAL = _QUESTIONS.union(_NEEDING_MEMORY, (F.multi_head_attention_forward,))
+
+
 class Walk(TorchFunctionMode):
     """Runs a forward and tells an observer about every call.
 
     Attributes:
         path: Path of the module whose ``forward`` is running.
         calls: How often each module's ``forward`` ran, by path.
-        failed_in: Path of the innermost module through which an exception left.
+        unseen: What part of the forward could not be seen, one line each.
+        has_memory: Whether the tensors of this run are real ones.
     """
 
-    def __init__(self, model: nn.Module, observer: Observer) -> None:
+    def __init__(
+        self, model: nn.Module, observer: Observer, tree: ModuleTree | None = None
+    ) -> None:
         super().__init__()
         self._observer = observer
         self._paths: dict[nn.Module, str] = {}
-        for path, module in model.named_modules(remove_duplicate=False):
+        for path, module in (tree or ModuleTree(model)).entries:
             self._paths.setdefault(module, path)
         self._strangers: dict[str, int] = defaultdict(int)
         self._stack: list[str] = []
@@ -78,7 +103,10 @@ class Walk(TorchFunctionMode):
         self.path = ""
         self.calls: dict[str, int] = defaultdict(int)
         self.strangers: dict[str, nn.Module] = {}
-        self.failed_in: str | None = None
+        self.unseen: list[str] = []
+        self.has_memory = True
+        self._thread = threading.get_ident()
+        self._lazy: LazyModuleMixin | None = None
 
     def next_id(self, func: Function) -> OpId:
         """The key of the present call; each question counts as one call."""
@@ -99,11 +127,18 @@ class Walk(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.multi_head_attention_forward:
-            # One call at this level; a private copy that asks nobody shows its insides.
-            with self:
-                return _open_attention()(*args, **kwargs)
+        if self._lazy is not None and self._is_taking_shape(self._lazy):
+            return func(*args, **kwargs)
+        if func in _SPECIAL:
+            if func in _QUESTIONS:
+                return func(*args, **kwargs)
+            if func is F.multi_head_attention_forward:
+                # One call at this level; a private copy that asks nobody shows its insides.
+                with self:
+                    return open_attention()(*args, **kwargs)
         try:
+            if not self.has_memory and func in _NEEDING_MEMORY:
+                raise NotImplementedError(f"{kind_of(func)} of a tensor that has no memory")
             result = self._observer.execute(func, args, kwargs)
         except Exception as error:
             self._observer.failed(self, func, args, kwargs, error)
@@ -112,7 +147,24 @@ class Walk(TorchFunctionMode):
             self._observer.seen(self, func, args, kwargs, result)
         return result
 
+    def _is_taking_shape(self, module: LazyModuleMixin) -> bool:
+        """Whether a lazy layer is still making its weights: that is no part of the forward."""
+        if module.has_uninitialized_params():  # type: ignore[misc]
+            return True
+        self._lazy = None
+        return False
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the present thread is not the one that we watch: modes are per thread."""
+        return threading.get_ident() != self._thread
+
     def _enter_module(self, module: nn.Module, _args: Any) -> None:
+        if self._is_elsewhere():
+            # Another thread may also run another model, which is no business of ours.
+            if (name := self._paths.get(module)) is not None:
+                name = name or type(module).__name__
+                self.unseen.append(f"{name} ran in another thread, where no call is seen")
+            return
         path = self._paths.get(module)
         if path is None:
             name = type(module).__name__
@@ -123,10 +175,12 @@ class Walk(TorchFunctionMode):
         self._stack.append(path)
         self.path = path
         self.calls[path] += 1
+        if isinstance(module, LazyModuleMixin):
+            self._lazy = module
 
     def _leave_module(self, _module: nn.Module, _args: Any, _out: Any) -> None:
-        if self.failed_in is None and sys.exc_info()[1] is not None:
-            self.failed_in = self.path
+        if self._is_elsewhere():
+            return
         self._stack.pop()
         self.path = self._stack[-1] if self._stack else ""
 
@@ -135,20 +189,13 @@ class Walk(TorchFunctionMode):
         """Within it every call of the model is seen; hooks are gone afterwards."""
         before = register_module_forward_pre_hook(self._enter_module)
         after = register_module_forward_hook(self._leave_module, always_call=True)
+        # Hooks add a frame to every level of modules; what ran without them must run.
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(2 * limit)
         try:
-            with self:
+            with self, eager(), scripts_opened():
                 yield self
         finally:
+            sys.setrecursionlimit(limit)
             before.remove()
             after.remove()
-
-
-@functools.cache
-def _open_attention() -> Function:
-    original = F.multi_head_attention_forward
-    world = {**F.__dict__, "has_torch_function": lambda *_: False}
-    copy = types.FunctionType(
-        original.__code__, world, original.__name__, original.__defaults__, original.__closure__
-    )
-    copy.__kwdefaults__ = original.__kwdefaults__
-    return copy

@@ -219,7 +219,7 @@ def test_data_dependent_control_flow_falls_to_the_real_run_and_says_why() -> Non
     assert up.ops[-1].id == "up/linear#0"
     assert down.ops[-1].id == "down/linear#0"
     assert up.how.why.startswith("meta raised ")
-    assert "; fake raised " in up.how.why
+    assert "fake" not in up.how.why  # it has no values either
     assert "\n" not in up.how.why
 
 
@@ -313,7 +313,8 @@ def test_a_wrong_shape_names_module_shapes_and_line(given: bool) -> None:
     assert error.exit_code == (2 if given else 3)
     assert (error.module, error.op) == ("body.2", "body.2/linear#0")
     assert error.graph is not None
-    assert [op.id for op in error.graph.ops] == ["body.0/linear#0", "body.1/relu#0"]
+    ran = ["body.0/linear#0", "body.1/relu#0", "body.2/linear#0"]
+    assert [op.id for op in error.graph.ops] == ran
     assert isinstance(error.__cause__, RuntimeError)
 
 
@@ -323,7 +324,8 @@ def test_an_exception_of_the_models_own_names_the_module() -> None:
             torch.relu(x)
             raise KeyError("no such key")
 
-    with pytest.raises(TraceError, match=r"forward raised in 1: KeyError: 'no such key'") as caught:
+    text = r"^forward raised in 1 \(tests/tracing/test_graphs\.py:\d+\): KeyError: 'no such key'$"
+    with pytest.raises(TraceError, match=text) as caught:
         trace_model(nn.Sequential(nn.ReLU(), Picky()), (torch.ones(2),))
     assert caught.value.op is None
     assert caught.value.module == "1"
