@@ -8,11 +8,22 @@ the join, a spatial kernel), Huang et al. 2017 (dense), Vaswani et al. 2017
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from resnet_viz.analysis.flow_graph import FlowGraph, flow_of
-from resnet_viz.analysis.kinds import ACTIVATIONS, ATTENTION, CONVOLUTIONS, NORMS, PRODUCTS
-from resnet_viz.analysis.skips import same_part, skips_in
+from resnet_viz.analysis.kinds import (
+    ACTIVATIONS,
+    ATTENTION,
+    CONVOLUTIONS,
+    IDENTITIES,
+    NORMS,
+    POOLINGS,
+    PRODUCTS,
+    SEQUENTIAL,
+)
+from resnet_viz.analysis.parts import same_part
+from resnet_viz.analysis.skips import keeps_linear, skips_in
 from resnet_viz.core.graph import ModelGraph, is_inside, module_of
 from resnet_viz.core.structure import Block, BlockKind, Skip
 
@@ -29,26 +40,29 @@ def blocks_in(flow: FlowGraph, skips: Sequence[Skip]) -> tuple[Block, ...]:
     """Like ``find_blocks`` where flow graph and skips are at hand.
 
     A gate is part of the block around it. A concatenation whose branch works at
-    another resolution (U-Net) joins distant parts of a network; it is no unit.
+    another resolution (U-Net), or a sum whose branch goes down and comes up again
+    (FPN, hourglass), joins distant parts of a network; it is no unit.
     """
     regions = [_Region(flow, skip) for skip in skips]
     by_join = {region.join: region for region in regions}
     inner = {r.join: [by_join[n] for n in sorted(r.branch) if n in by_join] for r in regions}
     # Splitting the channels and passing one part on is a detail of the unit around it.
     details = {r.join for ring in inner.values() for r in ring if r.summing is False and r.partial}
-    return tuple(
+    found = (
         _block(region, [r for r in inner[region.join] if r.skip.kind != "concat"])
         for region in regions
-        if region.skip.kind != "gate"
-        and region.join not in details
-        and (region.summing or region.keeps_resolution())
+        if region.skip.kind != "gate" and region.join not in details
     )
+    return tuple(block for block in found if block is not None)
 
 
 class _Region:
     """A skip as node numbers."""
 
-    __slots__ = ("branch", "end", "flow", "fork", "join", "partial", "shortcut", "skip", "summing")
+    __slots__ = (
+        "branch", "end", "flow", "fork", "join", "linear", "partial", "shortcut", "skip",
+        "summing", "width",
+    )  # fmt: skip
 
     def __init__(self, flow: FlowGraph, skip: Skip) -> None:
         self.flow = flow
@@ -60,24 +74,81 @@ class _Region:
         self.summing = skip.kind != "concat"
         entry = min(self.shortcut, default=self.join)
         self.partial = not same_part(flow, self.fork, entry, self.branch)
+        self.width = flow.channels(self.join)
+        # Parallel linear maps that are summed (RepVGG) could be folded into one layer.
+        self.linear = self.summing and all(keeps_linear(flow, n) for n in self.branch)
 
-    def keeps_resolution(self) -> bool:
-        """Whether nothing in the branch is larger or smaller than the join."""
+    def own(self, nested: Sequence[_Region]) -> list[int]:
+        """The ops of the branch on ways that do not run through a nested branch."""
+        flow, around = self.flow, {r.join: r.branch for r in nested}
+        found: set[int] = set()
+        stack = [p for p in flow.preds[self.join] if p in self.branch]
+        while stack:
+            node = stack.pop()
+            if node in found:
+                continue
+            found.add(node)
+            left_out = around.get(node, set())
+            stack += [p for p in flow.preds[node] if p in self.branch and p not in left_out]
+        return sorted(found)
+
+    def units(self, inner: Sequence[_Region]) -> list[_Region]:
+        """Those of ``inner`` that are units on this one's own stream.
+
+        A gate, one layer in parallel parts, a term that is the same at all positions
+        (global context) and one residual in the narrow part of a branch are details.
+        """
         flow = self.flow
-        size = flow.resolution(self.join)
-        return all(flow.resolution(n) == size for n in self.branch if flow.is_weighted(n))
+        whole = [
+            r
+            for r in inner
+            if r.skip.kind != "gate"
+            and not r.linear
+            and _positions(flow, r.end) >= _positions(flow, r.join)
+        ]
+        # Heads and class tokens split off make a little difference, a bottleneck a large one.
+        narrow = len(whole) == 1 and 4 * whole[0].elements <= 3 * self.elements
+        return [] if narrow else whole
+
+    @property
+    def elements(self) -> int:
+        """Elements of the join's value."""
+        return math.prod(self.flow.nodes[self.join].shape)
+
+    def is_distant(self, own: Sequence[int]) -> bool:
+        """Whether fork and join are parts of a network that works elsewhere in between."""
+        flow = self.flow
+        if not self.summing:
+            size = flow.resolution(self.join)
+            return any(flow.resolution(n) != size for n in own if flow.is_weighted(n))
+        # A token mixer has fewer hidden positions than tokens and stays where it is.
+        if not any(flow.nodes[n].kind in CONVOLUTIONS | POOLINGS for n in self.branch):
+            return False
+        ends = min(_positions(flow, self.fork), _positions(flow, self.join))
+        return ends <= _positions(flow, self.end) and any(
+            _positions(flow, n) < ends
+            for n in flow.spine(self.fork, self.branch, self.end)
+            if flow.nodes[n].kind not in IDENTITIES
+        )
 
 
-def _block(region: _Region, inner: Sequence[_Region]) -> Block:
+def _positions(flow: FlowGraph, node: int) -> int:
+    # Pixels or tokens of the whole batch: windows of attention only regroup them.
+    return math.prod(flow.nodes[node].shape) // max(flow.channels(node), 1)
+
+
+def _block(region: _Region, inner: Sequence[_Region]) -> Block | None:
     flow = region.flow
-    nested = {n for r in inner for n in r.branch}
-    own = sorted(region.branch - nested)
+    nested = [r for r in inner if not r.linear]
+    own = region.own(nested)
     weighted = [n for n in own if flow.is_weighted(n)]
     widths = tuple(flow.channels(n) for n in weighted)
     kernels = tuple(_kernel(flow, n) for n in weighted)
-    squeeze = _squeeze(region, nested)
+    squeeze = _squeeze(region, own)
+    kind = _kind(region, own, widths, kernels, squeeze, region.units(inner))
+    if kind != "attention" and region.is_distant(own):
+        return None
     after = _activation_after(region)
-    kind = _kind(region, inner, own, widths, kernels, squeeze)
     ops = _with_helpers(flow, region.branch | region.shortcut | {region.join, *after})
     # A dense unit's join is the next unit's first op; its place is where its weights are.
     home = region.branch if kind == "dense" else ops
@@ -95,30 +166,55 @@ def _block(region: _Region, inner: Sequence[_Region]) -> Block:
 
 def _kind(
     region: _Region,
-    inner: Sequence[_Region],
     own: Sequence[int],
     widths: Sequence[int],
     kernels: Sequence[int],
     squeeze: float,
+    units: Sequence[_Region],
 ) -> BlockKind:
-    flow = region.flow
-    if any(_attends(flow, n) for n in own):
+    # Attention may have a residual of its own (MViTv2: attention(q, k, v) + q).
+    if _attends(region.flow, own) or (
+        region.summing and len(units) == 1 and _attends(region.flow, sorted(units[0].branch))
+    ):
         return "attention"
-    if region.summing and widths and max(kernels) == 1:
-        return "mlp"
     if not region.summing:
-        return "other" if region.partial else "dense"
-    # A sum around whole residual units (a hourglass, a long skip) is none itself.
-    if not widths or any(r.skip.kind != "gate" for r in inner):
+        return "other" if region.partial or units else "dense"
+    # A sum around whole residual units (a long skip) is none itself.
+    if not widths or units:
         return "other"
-    if max(widths) > flow.channels(region.join):
+    if any(region.flow.nodes[n].kind in SEQUENTIAL for n in region.branch):
+        return "other"
+    if max(kernels) == 1:
+        return "mlp"
+    if max(widths) > region.width:
         return "inverted bottleneck"
     return "bottleneck" if squeeze < 1 else "basic"
 
 
-def _attends(flow: FlowGraph, node: int) -> bool:
-    kind = flow.nodes[node].kind
-    return kind in ATTENTION or (kind in PRODUCTS and len(flow.preds[node]) >= 2)
+def _attends(flow: FlowGraph, own: Sequence[int]) -> bool:
+    """Whether values are mixed with weights that come from the values themselves.
+
+    That is a product of two activations on top of another one (scores and values;
+    without softmax in linear attention), or a softmax over positions.
+    """
+    mixed: set[int] = set()
+    for node in own:
+        op = flow.nodes[node]
+        above = any(p in mixed for p in flow.preds[node])
+        product = op.kind in PRODUCTS and len(flow.preds[node]) >= 2
+        if op.kind in ATTENTION or (product and above) or _weighs_positions(flow, node):
+            return True
+        if product or above:
+            mixed.add(node)
+    return False
+
+
+def _weighs_positions(flow: FlowGraph, node: int) -> bool:
+    op, axis = flow.nodes[node], flow.channel_axis[node]
+    over = op.argument(1, "dim")
+    if op.kind != "softmax" or axis is None or not isinstance(over, int) or not op.shape:
+        return False
+    return over % len(op.shape) not in (0, axis)
 
 
 def _kernel(flow: FlowGraph, node: int) -> int:
@@ -127,17 +223,18 @@ def _kernel(flow: FlowGraph, node: int) -> int:
     return max(flow.operand_shape(node, 1, "weight")[2:], default=1)
 
 
-def _squeeze(region: _Region, nested: set[int]) -> float:
+def _squeeze(region: _Region, own: Sequence[int]) -> float:
     # Only ops that the whole branch passes: the arms of a split are narrow one by
-    # one, the query heads of an attention too, and a gate is not passed at all.
-    flow = region.flow
-    passed = flow.spine(region.fork, region.branch, region.end)
+    # one, the query heads of an attention too, and a gate is not passed at all. A
+    # depthwise convolution has the width it is given: in front of the first layer that
+    # mixes channels (Xception) it narrows nothing.
+    flow, whole = region.flow, region.width
+    passed = set(flow.spine(region.fork, region.branch, region.end)).intersection(own)
     widths = [
         flow.channels(n)
         for n in passed
-        if n not in nested and (flow.is_weighted(n) or flow.nodes[n].kind == "cat")
+        if (flow.is_weighted(n) and not flow.is_depthwise(n)) or flow.nodes[n].kind == "cat"
     ]
-    whole = flow.channels(region.join)
     return min(widths, default=whole) / whole if whole else 1.0
 
 

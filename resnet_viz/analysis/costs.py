@@ -1,109 +1,129 @@
 """What each op, module, block and stage costs at the traced batch size.
 
-Rows of ops, blocks and stages are exclusive: each column adds up to the total. For
-that a block row holds only ops whose innermost block it is, and one row with an empty
-key holds the ops outside any block. Module rows are inclusive, as a tree is read:
+Rows of ops, blocks, stages and kinds are exclusive: each column adds up to the total.
+For that a block row holds only ops whose innermost block it is, and one row with an
+empty key holds the ops outside any block. Module rows are inclusive, as a tree is read:
 each holds everything below its path, and the root's row (empty path) is the total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from resnet_viz.analysis.channels import permutation
-from resnet_viz.analysis.kinds import CASTS, DROPOUTS, MAYBE_VIEWS, PERMUTING, VIEWS
-from resnet_viz.core.graph import ModelGraph, Op, TensorSpec
-from resnet_viz.core.structure import Block, Cost, Costs, Stage, innermost
+from resnet_viz.analysis.allocation import Allocations
+from resnet_viz.analysis.peaks import inference_peak, training_peak
+from resnet_viz.core.graph import Arg, ModelGraph, Op, Ref
+from resnet_viz.core.structure import Block, Cost, Costs, Memory, Stage, innermost
 
 
-def find_costs(graph: ModelGraph, blocks: Sequence[Block], stages: Sequence[Stage]) -> Costs:
-    """Parameters, MACs and activation bytes, added up four ways.
+def find_costs(
+    graph: ModelGraph,
+    blocks: Sequence[Block],
+    stages: Sequence[Stage],
+    memory: Memory | None = None,
+) -> Costs:
+    """Parameters, MACs and bytes, added up five ways, and the peaks of memory.
 
-    Parameters count where they are first read, MACs as torch's formulas give them
-    (1 MAC = 2 FLOPs); activation bytes are those of the outputs an op allocates:
-    views and in-place ops allocate nothing, and neither do inputs.
+    Parameters and buffers count where they are first read, MACs as torch's formulas
+    give them (1 MAC = 2 FLOPs); activation bytes are those of the outputs an op
+    allocates: views and in-place ops allocate nothing, and neither do inputs.
+
+    Args:
+        graph: What ran.
+        blocks: Its blocks.
+        stages: Its stages.
+        memory: What the backward keeps, where that was measured.
     """
-    ops = {op.id: _cost(graph, op) for op in graph.ops}
+    allocations = Allocations(graph)
+    ops = {row.key: row for row in _op_rows(graph, allocations, memory)}
     modules: dict[str, list[Cost]] = {module.path: [] for module in graph.modules}
     modules.setdefault("", [])
+    kinds: dict[str, list[Cost]] = {}
     for op in graph.ops:
         for path in _above(op.module):
             modules.setdefault(path, []).append(ops[op.id])
+        kinds.setdefault(op.kind, []).append(ops[op.id])
     owners = innermost(blocks)
     held: dict[str, list[Cost]] = {block.skip.join: [] for block in blocks}
     held[""] = []
-    for key, cost in ops.items():
-        owner = owners.get(key)
-        held[owner.skip.join if owner else ""].append(cost)
+    for op in graph.ops:
+        owner = owners.get(op.id)
+        held[owner.skip.join if owner else ""].append(ops[op.id])
+    known = memory is not None and not memory.unknown
+    total = _sum("", ops.values(), known)
     return Costs(
-        total=_sum("", ops.values()),
+        total=total,
         ops=tuple(ops.values()),
-        modules=tuple(_sum(path, rows) for path, rows in modules.items()),
-        blocks=tuple(_sum(key, rows) for key, rows in held.items()),
-        stages=tuple(_sum(stage.name, [ops[op] for op in stage.ops]) for stage in stages),
+        modules=tuple(_sum(path, rows, known) for path, rows in modules.items()),
+        blocks=tuple(_sum(key, rows, known) for key, rows in held.items()),
+        stages=tuple(_sum(s.name, [ops[op] for op in s.ops], known) for s in stages),
+        kinds=tuple(_sum(kind, rows, known) for kind, rows in kinds.items()),
+        memory=memory,
+        unplaced_bytes=(memory.saved_bytes or 0) - (total.saved_bytes or 0) if memory else 0,
+        inference_peak=inference_peak(graph, allocations),
+        training_peak=training_peak(graph, allocations, memory) if memory and known else None,
     )
 
 
-def _cost(graph: ModelGraph, op: Op) -> Cost:
-    return Cost(
-        key=op.id,
-        params=op.params,
-        macs=op.macs or 0,
-        activation_bytes=sum(o.nbytes for o in op.outputs) if _allocates(graph, op) else 0,
-        uncounted=int(op.macs is None),
-    )
+def _op_rows(graph: ModelGraph, allocations: Allocations, memory: Memory | None) -> Iterator[Cost]:
+    specs = {p.name: p for p in graph.parameters}
+    buffers = {b.name: b.spec for b in graph.buffers}
+    read: set[str] = set()
+    saved: dict[str, int] | None = None
+    if memory is not None and not memory.unknown:
+        saved = {}
+        for row in memory.saved:
+            saved[row.op] = saved.get(row.op, 0) + row.nbytes
+    for op in graph.ops:
+        first = [specs[name] for name in op.parameters if name not in read]
+        held = [
+            buffers[n] for n in dict.fromkeys(_buffers_of(op)) if n in buffers and n not in read
+        ]
+        read.update(op.parameters, _buffers_of(op))
+        yield Cost(
+            key=op.id,
+            params=op.params,
+            macs=op.macs or 0,
+            activation_bytes=allocations.nbytes[op.id],
+            uncounted=int(op.macs is None),
+            trainable=sum(p.spec.numel for p in first if p.trainable),
+            param_bytes=sum(p.spec.nbytes for p in first),
+            buffers=sum(spec.numel for spec in held),
+            buffer_bytes=sum(spec.nbytes for spec in held),
+            saved_bytes=None if saved is None else saved.get(op.id, 0),
+        )
 
 
-def _sum(key: str, rows: Iterable[Cost]) -> Cost:
+def _buffers_of(op: Op) -> list[str]:
+    return [str(ref.key) for ref in _refs((op.args, op.kwargs)) if ref.kind == "buffer"]
+
+
+def _refs(value: Arg) -> Iterator[Ref]:
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            if isinstance(item, Ref | tuple):
+                yield from _refs(item)
+
+
+def _sum(key: str, rows: Iterable[Cost], known: bool) -> Cost:
+    """The rows added up; what is saved is ``None`` unless it is ``known``."""
     rows = tuple(rows)
     return Cost(
         key=key,
-        params=sum(row.params for row in rows),
-        macs=sum(row.macs for row in rows),
-        activation_bytes=sum(row.activation_bytes for row in rows),
-        uncounted=sum(row.uncounted for row in rows),
+        params=sum([row.params for row in rows]),
+        macs=sum([row.macs for row in rows]),
+        activation_bytes=sum([row.activation_bytes for row in rows]),
+        uncounted=sum([row.uncounted for row in rows]),
+        trainable=sum([row.trainable for row in rows]),
+        param_bytes=sum([row.param_bytes for row in rows]),
+        buffers=sum([row.buffers for row in rows]),
+        buffer_bytes=sum([row.buffer_bytes for row in rows]),
+        saved_bytes=sum([row.saved_bytes or 0 for row in rows]) if known else None,
     )
 
 
 def _above(path: str) -> list[str]:
     parts = path.split(".") if path else []
     return ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
-
-
-def _allocates(graph: ModelGraph, op: Op) -> bool:
-    if op.inplace or op.kind in VIEWS:
-        return False
-    if op.kind == "getitem":
-        # Indexing by a tensor gathers; by numbers and slices it is a view.
-        return len(graph.edges_in(op.id)) > 1
-    if op.kind in CASTS:
-        return op.kind == "clone" or op.outputs[:1] != _operand(graph, op)
-    if op.kind in DROPOUTS:
-        return op.argument(2, "training") is not False
-    if op.kind in MAYBE_VIEWS:
-        return _is_permuted(graph, op)
-    return True
-
-
-def _operand(graph: ModelGraph, op: Op) -> tuple[TensorSpec, ...]:
-    edges = graph.edges_in(op.id)
-    return (graph[edges[0].src].outputs[edges[0].out_slot],) if edges else ()
-
-
-def _is_permuted(graph: ModelGraph, op: Op) -> bool:
-    # A reshape or contiguous() copies only what a permutation has put out of order.
-    while (edges := graph.edges_in(op.id)) and not op.inplace:
-        op = graph[edges[0].src]
-        if op.kind in PERMUTING and _reorders(graph, op):
-            return True
-        if op.kind not in VIEWS and op.kind != "getitem":
-            return False
-    return False
-
-
-def _reorders(graph: ModelGraph, op: Op) -> bool:
-    # Axes of size one may go anywhere without a change in memory.
-    shape = next((spec.shape for spec in _operand(graph, op)), ())
-    order = permutation(op, len(shape))
-    kept = [axis for axis in order if shape[axis] > 1]
-    return not order or kept != sorted(kept)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnet_viz.analysis.depth import find_depth_slope
+from resnet_viz.analysis.raised import find_raised
 from resnet_viz.analysis.rules import Rule, Thresholds, flow_in
 from resnet_viz.analysis.starving import find_starved_branches, find_starved_skips
 from resnet_viz.analysis.unmoved import find_parameters_without_gradient
@@ -62,6 +63,7 @@ def find_nonfinite(
 
 
 RULES: dict[str, Rule] = {
+    "exceptions in forward": find_raised,
     "non-finite gradient": find_nonfinite,
     "depth slope": find_depth_slope,
     "parameters without gradient": find_parameters_without_gradient,

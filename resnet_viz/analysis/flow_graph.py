@@ -4,20 +4,24 @@ Nodes are positions in ``ModelGraph.nodes()``. An *activation* is a floating
 tensor that depends on an input and through which a gradient can flow: token ids,
 masks and rotary tables made from positions are not, the embedding of token ids
 is. Weights are those an op reads itself or through ops that only parameters
-reach (weight standardisation, weight norm).
+reach (weight standardisation, weight norm). A tensor without elements carries
+nothing: the empty part of a split is no operand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from resnet_viz.analysis.channels import channel_axes
 from resnet_viz.analysis.dominators import ROOT, DominatorTree
-from resnet_viz.analysis.kinds import ELEMENTWISE, LINEAR, VALUELESS
-from resnet_viz.core.graph import ModelGraph, Op, OpId, Ref
+from resnet_viz.analysis.kinds import CONVOLUTIONS, ELEMENTWISE, LINEAR, VALUELESS
+from resnet_viz.core.graph import Edge, ModelGraph, Op, OpId, Ref
 
 _CUTS_GRADIENT = frozenset({"detach", "data"})
+# Parts of the names of dtypes that stand for real or complex numbers.
+_CONTINUOUS = ("float", "complex", "qint", "quint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +80,33 @@ class FlowGraph:
         """Whether the op multiplies an activation by a weight matrix or kernel."""
         return bool(self.weights[node]) and self.nodes[node].kind in LINEAR
 
-    def between(self, fork: int, ends: Sequence[int]) -> set[int]:
+    def is_depthwise(self, node: int) -> bool:
+        """Whether the op is a convolution that filters each channel by itself."""
+        if self.nodes[node].kind not in CONVOLUTIONS:
+            return False
+        shape = self.operand_shape(node, 1, "weight")
+        return shape[1:2] == (1,) and shape[0] == self.channels(node) > 1
+
+    def between(self, fork: int, ends: Sequence[int], without: Collection[int] = ()) -> set[int]:
         """Nodes on the ways from ``fork`` (left out) to ``ends`` (included).
 
         What enters from the side (an encoder's output, a mask) is left out.
+
+        Args:
+            fork: Where the ways start.
+            ends: Where they end.
+            without: Nothing is found where one of these lies on a way.
         """
         reached: set[int] = set()
-        stack = [end for end in ends if end > fork]
-        while stack:
-            node = stack.pop()
+        # Side by side, not down one way first: what rules a join out is often near.
+        ahead = deque(end for end in ends if end > fork)
+        while ahead:
+            node = ahead.popleft()
+            if node in without:
+                return set()
             if node not in reached:
                 reached.add(node)
-                stack.extend(p for p in self.preds[node] if p > fork and p not in reached)
+                ahead.extend(p for p in self.preds[node] if p > fork and p not in reached)
         inside: set[int] = set()
         for node in sorted(reached):
             if any(p == fork or p in inside for p in self.preds[node]):
@@ -128,7 +147,9 @@ def flow_of(graph: ModelGraph) -> FlowGraph:
     idom = [ROOT] * count
     tree = DominatorTree()
     for i, op in enumerate(nodes):
-        feeds = tuple(dict.fromkeys(graph.position(e.src) for e in graph.edges_in(op.id)))
+        feeds = tuple(
+            dict.fromkeys(graph.position(e.src) for e in graph.edges_in(op.id) if _flows(graph, e))
+        )
         read = dict.fromkeys(op.parameters)
         for source in feeds:
             users[source].append(i)
@@ -143,7 +164,7 @@ def flow_of(graph: ModelGraph) -> FlowGraph:
         active[i] = (
             depends[i]
             and op.kind not in _CUTS_GRADIENT
-            and any("float" in o.dtype or "complex" in o.dtype for o in op.outputs)
+            and any(kind in o.dtype for o in op.outputs for kind in _CONTINUOUS)
             and (i < len(graph.inputs) or bool(ways) or bool(read))
         )
         preds.append(ways if active[i] else ())
@@ -163,3 +184,10 @@ def flow_of(graph: ModelGraph) -> FlowGraph:
         idom=tuple(idom),
         channel_axis=channel_axes(nodes, sources),
     )
+
+
+def _flows(graph: ModelGraph, edge: Edge) -> bool:
+    # A split by a ratio of one leaves a part without channels, to be concatenated again.
+    outputs = graph[edge.src].outputs
+    part = outputs[edge.out_slot] if edge.out_slot < len(outputs) else None
+    return part is None or part.numel > 0 or all(spec.numel == 0 for spec in outputs)

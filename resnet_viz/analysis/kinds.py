@@ -56,7 +56,7 @@ POOLINGS = frozenset(
     f"{name}{dim}d"
     for name in ("avg_pool", "max_pool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool")
     for dim in (1, 2, 3)
-) | words("interpolate upsample upsample_nearest upsample_bilinear repeat_interleave")
+) | words("interpolate upsample upsample_nearest upsample_bilinear repeat_interleave mean amax")
 
 ACTIVATIONS = words(
     """relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid
@@ -75,6 +75,12 @@ ELEMENTWISE = (
 )
 
 ATTENTION = words("scaled_dot_product_attention multi_head_attention_forward")
+
+# What works along a sequence by itself: recurrences, scans and transforms. No MLP does.
+SEQUENTIAL = words(
+    """lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell exp cumsum
+    cumprod logcumsumexp fft_fft fft_fftn fft_fft2 fft_rfft fft_rfft2"""
+)
 
 # They read the shape or dtype of their operand, never its values.
 VALUELESS = words(

@@ -2,7 +2,10 @@
 
 One step goes back over one op, as long as that op leaves the fork's value
 recognisable: it moves it (identity), multiplies it (scaled), or is the one linear
-layer, norm or pooling of a projection (He et al. 2015, options A, B and C).
+layer, norm or pooling of a projection (He et al. 2015, options A, B and C). A depthwise
+convolution mixes no channels and is the other half of a factored layer: one of it may
+stand beside that layer (Han et al. 2020, GhostNet). A norm with frozen statistics is
+written as ``x * scale + shift`` and is a norm too.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from resnet_viz.analysis.dominators import ROOT
 from resnet_viz.analysis.kinds import IDENTITIES, LINEAR, NORMS, POOLINGS, SQUASHING
 from resnet_viz.core.graph import Op, Ref
 from resnet_viz.core.structure import SkipKind
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 _DROP_MASKS = frozenset({"bernoulli", "rand", "rand_like", "dropout"})
 _NESTED_WAYS = 4
 _GATE_STEPS = 8
+# Longer than any shortcut anybody wrote. Without an end, a stream to which every layer
+# adds something from the side would be walked back to the first layer from each.
+_LONGEST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +37,8 @@ class Way:
     Attributes:
         at: Where the walk stands; a possible fork.
         passed: Ops between ``at`` and the join, ``at`` left out.
-        layers: Linear parameterised ops passed.
+        layers: Linear parameterised ops passed, depthwise convolutions left out.
+        filters: Depthwise convolutions passed.
         linear: Whether a layer, norm or pooling was passed.
         scaled: Whether the value was multiplied.
     """
@@ -38,8 +46,14 @@ class Way:
     at: int
     passed: tuple[int, ...] = ()
     layers: int = 0
+    filters: int = 0
     linear: bool = False
     scaled: bool = False
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the walk passed weights."""
+        return self.layers + self.filters > 0
 
     @property
     def kind(self) -> SkipKind:
@@ -48,8 +62,19 @@ class Way:
             return "projection"
         return "scaled" if self.scaled else "identity"
 
+    def steps(self, join: int) -> tuple[int, ...]:
+        """All ops from the join back to where the walk stands, both included."""
+        return (join, *self.passed, self.at)
+
     def over(
-        self, node: int, to: int, *, layers: int = 0, linear: bool = False, scaled: bool = False
+        self,
+        node: int,
+        to: int,
+        *,
+        layers: int = 0,
+        filters: int = 0,
+        linear: bool = False,
+        scaled: bool = False,
     ) -> Way:
         """The walk after the op ``node``, whose operand is ``to``."""
         return replace(
@@ -57,7 +82,8 @@ class Way:
             at=to,
             passed=(*self.passed, node),
             layers=self.layers + layers,
-            linear=self.linear or linear or bool(layers),
+            filters=self.filters + filters,
+            linear=self.linear or linear or layers + filters > 0,
             scaled=self.scaled or scaled,
         )
 
@@ -72,8 +98,11 @@ def walk(flow: FlowGraph, operand: int, residuals: Mapping[int, Way]) -> Iterato
             its shortcut took: a sum that holds the fork once is still the fork
             plus something (``x + attention(x) + mlp(x)``).
     """
-    way: Way | None = Way(at=operand)
-    while way is not None:
+    return _steps(flow, Way(at=operand), residuals)
+
+
+def _steps(flow: FlowGraph, way: Way | None, residuals: Mapping[int, Way]) -> Iterator[Way]:
+    while way is not None and len(way.passed) < _LONGEST:
         yield way
         way = _step(flow, way, residuals)
 
@@ -86,14 +115,27 @@ def trace(
     ``fork`` has to dominate the operand, so that a gate met on the way is known to
     be computed from the fork.
     """
-    last = Way(at=operand)
-    for last in walk(flow, operand, residuals):
-        if last.at == fork:
-            return last
-        if last.at < fork:
-            return None
-    kind, preds = flow.nodes[last.at].kind, flow.preds[last.at]
-    if len(preds) < 2 or not deep or kind not in ("mul", "cat"):
+    way = Way(at=operand)
+    for _ in range(deep + 1):
+        last = way
+        for last in _steps(flow, way, residuals):
+            if last.at == fork:
+                return last
+            if last.at < fork:
+                return None
+        beyond = _over_parallel(flow, last, residuals, deep)
+        if beyond is None:
+            break
+        way = beyond
+    return None
+
+
+def _over_parallel(
+    flow: FlowGraph, way: Way, residuals: Mapping[int, Way], deep: int
+) -> Way | None:
+    """The walk after a gate, or after a concatenation of parts of one value."""
+    kind, preds, fork = flow.nodes[way.at].kind, flow.preds[way.at], flow.idom[way.at]
+    if len(preds) < 2 or not deep or fork == ROOT or kind not in ("mul", "cat"):
         return None
     inner = [trace(flow, p, fork, residuals, deep - 1) for p in preds]
     pure = [w for w in inner if w is not None and w.kind == "identity"]
@@ -103,16 +145,22 @@ def trace(
         gated = any(
             _is_gate(flow, p) for p, w in zip(preds, inner, strict=True) if w is not pure[0]
         )
-        return _joined(last, pure[0], fork, scaled=True) if gated else None
-    # Zeros made from the fork itself, as in cat([x, 0 * x]), are padding (option A).
-    if any(w is None or w.kind == "projection" for w in inner):
+        return _joined(way, pure[0], scaled=True) if gated else None
+    # Zeros made from the fork itself, as in cat([x, 0 * x]), are padding (option A); a
+    # class token beside pooled patches (MViT) makes the whole a pooling.
+    if any(w is None or w.weighted for w in inner):
         return None
-    return _joined(last, pure[0], fork, scaled=False)
+    return _joined(way, pure[0], linear=any(w is not None and w.linear for w in inner))
 
 
-def _joined(outer: Way, inner: Way, fork: int, *, scaled: bool) -> Way:
-    whole = replace(outer, passed=(*outer.passed, outer.at), scaled=outer.scaled or scaled)
-    return replace(whole, at=fork, passed=(*whole.passed, *inner.passed))
+def _joined(outer: Way, inner: Way, *, scaled: bool = False, linear: bool = False) -> Way:
+    return replace(
+        outer,
+        at=inner.at,
+        passed=(*outer.passed, outer.at, *inner.passed),
+        scaled=outer.scaled or scaled,
+        linear=outer.linear or linear,
+    )
 
 
 def _step(flow: FlowGraph, way: Way, residuals: Mapping[int, Way]) -> Way | None:
@@ -124,6 +172,8 @@ def _step(flow: FlowGraph, way: Way, residuals: Mapping[int, Way]) -> Way | None
         return None
     op, to = flow.nodes[node], preds[0]
     if op.kind in LINEAR and flow.weights[node]:
+        if flow.is_depthwise(node):
+            return way.over(node, to, filters=1) if way.filters == 0 else None
         return way.over(node, to, layers=1) if way.layers == 0 else None
     if op.kind in IDENTITIES or _pads_zeros(flow, node) or _subsamples(op):
         return way.over(node, to)
@@ -131,21 +181,18 @@ def _step(flow: FlowGraph, way: Way, residuals: Mapping[int, Way]) -> Way | None
         return way.over(node, to, linear=True)
     if op.kind == "mul" or (op.kind == "div" and _is_activation(op, 0)):
         return way.over(node, to, scaled=not _drops(flow, node))
-    if op.kind == "add" and flow.weights[node]:
-        return way.over(node, to, linear=True)
-    if op.kind == "add" and 0 in op.args:
-        return way.over(node, to)
+    if op.kind == "add":
+        return way.over(node, to, linear=0 not in op.args)
     return None
 
 
 def _over_residual(way: Way, inner: Way) -> Way | None:
-    if way.layers + inner.layers > 1:
+    # A layer over a whole residual stream (TNT, RWKV) is no layer over its first value.
+    if way.linear:
         return None
-    return Way(
-        at=inner.at,
+    return replace(
+        inner,
         passed=(*way.passed, way.at, *inner.passed),
-        layers=way.layers + inner.layers,
-        linear=way.linear or inner.linear,
         scaled=way.scaled or inner.scaled,
     )
 

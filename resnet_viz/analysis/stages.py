@@ -15,7 +15,7 @@ from resnet_viz.analysis.dominators import ROOT
 from resnet_viz.analysis.flow_graph import FlowGraph, flow_of
 from resnet_viz.analysis.kinds import IDENTITIES, JOINS
 from resnet_viz.analysis.skips import skips_in
-from resnet_viz.core.graph import ModelGraph, OpId, is_inside, module_of
+from resnet_viz.core.graph import ModelGraph, is_inside, module_of
 from resnet_viz.core.structure import Block, Skip, Stage
 
 Run = list[int]
@@ -41,8 +41,10 @@ def stages_in(flow: FlowGraph, skips: Sequence[Skip], blocks: Sequence[Block]) -
     roles = ["stem", *[""] * len(runs), "head"]
     held = [(run, role) for run, role in zip(parts, roles, strict=True) if run]
     ends = Counter(flow.graph.position(block.skip.join) for block in blocks)
-    inner = [[b.module for b in blocks if flow.graph.position(b.skip.join) in run]
-             for run in (set(run) for run, _ in held)]  # fmt: skip
+    owner = {node: i for i, (run, _) in enumerate(held) for node in run}
+    inner: list[list[str]] = [[] for _ in held]
+    for block in blocks:
+        inner[owner[flow.graph.position(block.skip.join)]].append(block.module)
     names = _names(flow, held, inner)
     return tuple(
         Stage(
@@ -58,31 +60,69 @@ def stages_in(flow: FlowGraph, skips: Sequence[Skip], blocks: Sequence[Block]) -
 def _joins(flow: FlowGraph, skips: Sequence[Skip], blocks: Sequence[Block]) -> dict[int, int]:
     """For each op of a block or gate the join of the outermost unit that holds it."""
     position = flow.graph.position
-    units = [(position(b.skip.join), b.ops) for b in blocks]
-    units += [(position(s.join), s.branch) for s in skips if s.kind == "gate"]
-    taken = {position(op) for _, ops in units for op in ops} | {position(s.join) for s in skips}
+    units = [(position(b.skip.join), set(flow.positions(b.ops))) for b in blocks]
+    gates = ((position(s.join), set(flow.positions(s.branch))) for s in skips if s.kind == "gate")
+    units += [(join, branch) for join, branch in gates if not _descends(flow, join, branch)]
+    taken = {node for _, ops in units for node in ops} | {position(s.join) for s in skips}
     units += list(_parallel(flow, taken))
     joins: dict[int, int] = {}
-    for join, ops in sorted(units):
-        for op in ops:
+    starts: dict[int, int] = {}
+    for join, ops in sorted(units, key=lambda unit: unit[0]):
+        for node in ops:
             # A unit's join may be the next dense unit's first op; it stays with its own.
-            node = position(op)
-            if joins.get(node) != node:
+            if joins.get(node) != node or starts[node] in ops:
                 joins[node] = join
+        starts[join] = min(ops)
     for node, join in joins.items():
         joins[node] = joins.get(join, join)
+    _add_side_inputs(flow, joins)
     return joins
 
 
-def _parallel(flow: FlowGraph, taken: set[int]) -> Iterator[tuple[int, tuple[OpId, ...]]]:
+def _descends(flow: FlowGraph, join: int, branch: set[int]) -> bool:
+    # What gates a U-Net's skip is computed by all the levels below.
+    size, ndim = flow.resolution(join), len(flow.nodes[join].shape)
+    return any(
+        flow.resolution(n) != size
+        and len(flow.nodes[n].shape) == ndim
+        and max(flow.resolution(n), default=1) > 1
+        for n in branch
+        if flow.is_weighted(n)
+    )
+
+
+def _parallel(flow: FlowGraph, taken: set[int]) -> Iterator[tuple[int, set[int]]]:
     # Parallel ways that meet (an Inception module, a unit that halves the resolution
-    # without a skip) are written one after the other and are still one place.
-    for join, preds in enumerate(flow.preds):
-        if len(preds) < 2 or flow.idom[join] == ROOT or flow.nodes[join].kind not in JOINS:
+    # without a skip) are written one after the other and are still one place. From the
+    # last join on: what is inside another unit, such as a step of a recurrence, is no
+    # unit of its own.
+    covered = set(taken)
+    latest: list[int] = []
+    for node, preds in enumerate(flow.preds):
+        above = max((latest[p] for p in preds), default=ROOT)
+        latest.append(node if node in taken else above)
+    for join in range(len(flow.preds) - 1, -1, -1):
+        preds, fork = flow.preds[join], flow.idom[join]
+        if len(preds) < 2 or fork == ROOT or join in covered or flow.nodes[join].kind not in JOINS:
             continue
-        ways = flow.between(flow.idom[join], preds) | {join}
-        if not ways & taken:
-            yield join, flow.ids(ways)
+        if latest[join] <= fork:
+            ways = flow.between(fork, preds) | {join}
+            covered |= ways
+            yield join, ways
+
+
+def _add_side_inputs(flow: FlowGraph, joins: dict[int, int]) -> None:
+    # Keys and values made from an encoder's output serve one block of the decoder and
+    # stand there, whatever the encoder's resolution.
+    first: dict[int, int] = {}
+    for node, join in joins.items():
+        first[join] = min(node, first.get(join, node))
+    for node in range(len(flow.nodes) - 1, len(flow.graph.inputs) - 1, -1):
+        homes = {joins.get(user, user) for user in flow.succs[node]}
+        if node not in joins and len(homes) == 1:
+            (home,) = homes
+            if home in first and node > first[home]:
+                joins[node] = home
 
 
 def _body(flow: FlowGraph, joins: dict[int, int], block_ops: set[int]) -> tuple[int, int]:
@@ -176,15 +216,22 @@ def _names(
     shared = [common_module(module_of(flow.nodes[n].id) for n in run) for run, _ in held]
     by_blocks = [common_module(paths) if len(paths) > 1 else "" for paths in inner]
     ranges = [_range(flow, run, path) for (run, _), path in zip(held, shared, strict=True)]
+    inside = Counter(above for path in shared for above in _above(path))
     names: list[str] = []
     for i, (_, role) in enumerate(held):
         candidates = [shared[i]]
         if not role:
             candidates += [by_blocks[i], ranges[i]]
-        others = {*names, *shared[:i], *shared[i + 1 :]}
-        unique = (c for c in candidates if c and not any(is_inside(o, c) for o in others))
+        inside.subtract(_above(shared[i]))
+        unique = (c for c in candidates if c and not inside[c])
         names.append(next(unique, role or f"stage {i + 1 - (held[0][1] == 'stem')}"))
+        inside.update([*_above(shared[i]), *_above(names[i])])
     return names
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split(".") if path else []
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _range(flow: FlowGraph, run: Run, home: str) -> str:

@@ -162,9 +162,10 @@ class Builder:
     def build(self, *outputs: Value) -> ModelGraph:
         last = outputs or (Value(self._ops[-1].id, ()),)
         paths = {""}
-        for op in self._ops:
-            parts = op.module.split(".") if op.module else []
-            paths |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+        for module in {op.module for op in self._ops}:
+            while module and module not in paths:
+                paths.add(module)
+                module = module.rpartition(".")[0]
         specs = tuple(
             ParameterSpec(name=w.name, spec=TensorSpec(shape=w.shape, dtype="float32"))
             for w in self._weights.values()
