@@ -1,51 +1,83 @@
-"""What goes into a model: said by a person, or guessed from the model itself."""
+"""What goes into a model, as a person says it: sizes, dtypes, names, plain values."""
 
 from __future__ import annotations
 
-import copy
-import inspect
-import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from resnet_viz.core import units
-from resnet_viz.core.errors import UserError, one_line
-from resnet_viz.sources.config import ResNetConfig
-from resnet_viz.sources.seeding import seeded
+from resnet_viz.core.errors import UserError
 
-if TYPE_CHECKING:
-    from resnet_viz.sources.loading import Loaded
-
-TOKENS = 16
-"""Length of a guessed sequence."""
-
-_SIDES = {1: (28, 32, 64, 224), 3: (224, 32, 64, 96, 128, 256, 299)}
-_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+_WORDS = {"true": True, "false": False, "none": None}
+_SIZE = re.compile(r"0{0,9}[1-9]\d{0,18}", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,100}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.?\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_TEXT = re.compile(r"[A-Za-z_][\w./-]*|'[^']*'|\"[^\"]*\"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """One input of ``forward``.
+    """One tensor that ``forward`` takes.
 
     Attributes:
         shape: With its batch axis.
         dtype: As ``torch`` names it, without the prefix.
         name: Keyword of ``forward``; empty for a positional argument.
-        batch_axis: Where the batch is; 1 for recurrent nets that put time first.
+        batch_axis: Where the batch is; 1 for recurrent nets that put time first, ``None``
+            where there is none.
     """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
     name: str = ""
-    batch_axis: int = 0
+    batch_axis: int | None = 0
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples along the batch axis; ``None`` where there is none."""
+        axis = self.batch_axis
+        return None if axis is None or axis >= len(self.shape) else self.shape[axis]
+
+    def with_batch(self, size: int) -> InputSpec:
+        """The same input with another number of samples."""
+        if self.batch_size is None or self.batch_axis is None:
+            return self
+        axis = self.batch_axis
+        return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1 :]))
 
     def __str__(self) -> str:
         name = f"{self.name} = " if self.name else ""
         return f"{name}{units.shape(self.shape)} {self.dtype}"
+
+
+def parse_inputs(texts: Iterable[str]) -> tuple[tuple[InputSpec, ...], dict[str, Any]]:
+    """What ``--input`` says, given once or more: tensors, and plain values by name.
+
+    A size has an ``x``, a comma, brackets or a dtype (``1x3``, ``ids=1x16:int64``,
+    ``x=16:float32``); after a name anything else is a value: ``true``, ``none``, ``k=3``,
+    ``eps=1e-5``, ``mode=mean``.
+
+    Raises:
+        UserError: If a text has another form or an unknown dtype, or a name comes twice.
+    """
+    specs: list[InputSpec] = []
+    values: dict[str, Any] = {}
+    names: set[str] = set()
+    for text in texts:
+        name, value = _named_value(text)
+        if name:
+            values[name] = value
+        else:
+            specs.append(parse_input(text))
+            name = specs[-1].name
+        if name and name in names:
+            raise UserError(f"--input {text!r}: {name} was given before; give each name once")
+        names.add(name)
+    return tuple(specs), values
 
 
 def parse_input(text: str) -> InputSpec:
@@ -61,282 +93,96 @@ def parse_input(text: str) -> InputSpec:
     if parts[-1] == "" and sizes.rstrip(" )]").endswith(","):
         parts.pop()  # "(16,)" is how Python writes one size.
     if (equals and not name.strip().isidentifier()) or not all(
-        part.isascii() and part.isdigit() and int(part) > 0 for part in parts
+        _SIZE.fullmatch(part) for part in parts
     ):
         raise UserError(
             f"--input {text!r} is no input: write sizes above 0 as in 1x3x224x224, with a dtype "
-            "as in 1x128:int64, with a name as in input_ids=1x128:int64"
+            "as in 1x128:int64, with a name as in input_ids=1x128:int64, or a value for a name "
+            "as in use_cache=false"
         )
-    dtype = dtype.strip().removeprefix("torch.") if colon else "float32"
-    if dtype not in units.DTYPE_BYTES or not hasattr(torch, dtype):
-        raise UserError(
-            f"--input {text!r} has an unknown dtype {dtype!r}; known: "
-            f"{', '.join(d for d in units.DTYPE_BYTES if hasattr(torch, d))}"
-        )
+    dtype = _dtype(dtype, f"--input {text!r}") if colon else "float32"
     return InputSpec(shape=tuple(map(int, parts)), dtype=dtype, name=name.strip())
 
 
-def find_input(model: nn.Module, loaded: Loaded | None = None) -> tuple[tuple[InputSpec, ...], str]:
-    """Inputs that suit the model, and where they come from in words.
-
-    What is known comes first (the variant's size, the library's data configuration, a
-    Hugging Face config); else the first layer tells, and of several plausible image sizes
-    the first is taken on which ``forward`` runs without raising. That is tried on a copy
-    without memory (parameters on the meta device): the model itself does not run.
-
-    Raises:
-        UserError: If nothing tells, or ``forward`` wants several inputs.
-    """
-    known = _known_input(model, loaded)
-    if known is not None:
-        return known
-    _refuse_several(model)
-    candidates = list(_candidates(model))
-    if not candidates:
-        raise UserError(
-            f"no layer of {type(model).__name__} tells what its input is: "
-            "give it with --input, as in --input 1x3x224x224"
-        )
-    chosen = candidates[0]
-    if len(candidates) > 1:
-        chosen = next((c for c in candidates if _runs(model, c[0])), chosen)
-    return (chosen[0],), chosen[1]
+def _named_value(text: str) -> tuple[str, Any]:
+    """``"k=3"`` as its name and value; no name where the text is a size or nothing known."""
+    name, equals, rest = text.partition("=")
+    name, rest = name.strip(), rest.strip()
+    if not equals or not name.isidentifier():
+        return "", None
+    if rest.lower() in _WORDS:
+        return name, _WORDS[rest.lower()]
+    if _INTEGER.fullmatch(rest):
+        return name, int(rest)
+    if _NUMBER.fullmatch(rest):
+        return name, float(rest)
+    if _TEXT.fullmatch(rest):
+        return name, rest[1:-1] if rest[0] in "'\"" else rest
+    return "", None
 
 
-def _known_input(
-    model: nn.Module, loaded: Loaded | None
-) -> tuple[tuple[InputSpec, ...], str] | None:
-    if loaded is not None and loaded.input_size is not None:
-        size = loaded.input_size
-        first = _first(model, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        if first is not None and first[1].in_channels != size[1] and size[1] == 3:
-            # ``--arg in_chans=1`` changes the model but not the library's data configuration.
-            size = (size[0], first[1].in_channels, *size[2:])
-        return (InputSpec(shape=size),), f"the size {loaded.name} was made for"
-    config = getattr(model, "config", None)
-    if isinstance(config, ResNetConfig):
-        return (InputSpec(shape=config.input_size),), "the size its stem was made for"
-    return _hugging_face(model, config)
-
-
-def _hugging_face(model: nn.Module, config: Any) -> tuple[tuple[InputSpec, ...], str] | None:
-    """Inputs of a transformers model from its config and its own ``dummy_inputs``."""
-    dummies = getattr(model, "dummy_inputs", None)
-    if config is None or not isinstance(dummies, dict):
-        return None
-    words = f"what the config of {type(model).__name__} says"
-    main = getattr(model, "main_input_name", "input_ids")
-    if main == "pixel_values":
-        side = getattr(config, "image_size", None) or 224
-        height, width = (side, side) if isinstance(side, int) else tuple(side)[:2]
-        shape = (1, getattr(config, "num_channels", 3), height, width)
-        return (InputSpec(shape=shape, name=main),), words
-    specs = tuple(
-        InputSpec(
-            shape=(1, _tokens(config), *value.shape[2:]),
-            dtype=str(value.dtype).removeprefix("torch."),
-            name=name,
-        )
-        for name, value in dummies.items()
-        if isinstance(value, Tensor) and value.dim() >= 2
-    )
-    return (specs, words) if specs else None
-
-
-def _tokens(config: Any) -> int:
-    longest = getattr(config, "max_position_embeddings", None)
-    return min(TOKENS, longest) if isinstance(longest, int) and longest > 0 else TOKENS
-
-
-def _refuse_several(model: nn.Module) -> None:
-    parameters = inspect.signature(model.forward).parameters.values()
-    needed = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
-    if len(needed) > 1:
-        guess = next((spec.shape for spec, _ in _candidates(model)), (1, TOKENS))
-        sizes = "x".join(map(str, guess))
-        example = " ".join(f"--input {name}={sizes}" for name in needed)
-        raise UserError(
-            f"forward of {type(model).__name__} takes {', '.join(needed)}: give each with --input, "
-            f"as in {example}"
-        )
-
-
-def _first(model: nn.Module, kinds: Any) -> tuple[str, Any] | None:
-    """The first registered module of one of these kinds, with its path."""
-    return next(((n, m) for n, m in model.named_modules() if isinstance(m, kinds)), None)
-
-
-_TELLING = (
-    nn.Conv1d
-    | nn.Conv2d
-    | nn.Conv3d
-    | nn.Linear
-    | nn.LSTM
-    | nn.GRU
-    | nn.RNN
-    | nn.Embedding
-    | nn.EmbeddingBag
-    | nn.MultiheadAttention
-)
-
-
-def _candidates(model: nn.Module) -> Iterator[tuple[InputSpec, str]]:
-    """Plausible inputs by what the first layers take, the likeliest first.
-
-    Registration order is only a hint: a head may be registered before the stem. So the
-    first layer of each kind is asked.
-    """
-    asked: set[type] = set()
-    for path, layer in model.named_modules():
-        if isinstance(layer, _TELLING) and type(layer) not in asked:
-            asked.add(type(layer))
-            yield from _inputs_of(path, layer)
-
-
-def _inputs_of(path: str, layer: Any) -> Iterator[tuple[InputSpec, str]]:
-    words = f"guessed from {path or 'the model'} ({type(layer).__name__},"
-    dtype = str(layer.weight.dtype).removeprefix("torch.") if hasattr(layer, "weight") else ""
-    if dtype not in units.DTYPE_BYTES or not getattr(torch, dtype).is_floating_point:
-        dtype = "float32"
-    for shape, said in _shapes(layer):
-        tokens = isinstance(layer, nn.Embedding | nn.EmbeddingBag)
-        time_first = isinstance(layer, (*_RECURRENT, nn.MultiheadAttention)) and (
-            not layer.batch_first
-        )
-        yield (
-            InputSpec(
-                shape=(shape[1], shape[0], *shape[2:]) if time_first else shape,
-                dtype="int64" if tokens else dtype,
-                batch_axis=1 if time_first else 0,
-            ),
-            f"{words} {said})",
-        )
-
-
-def _shapes(layer: Any) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Shapes with the batch first."""
-    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        said = f"{units.count(layer.in_channels, 'input channel')}"
-        if isinstance(layer, nn.Conv2d):
-            for side in _SIDES.get(layer.in_channels, _SIDES[3]):
-                yield (1, layer.in_channels, side, side), said
-        elif isinstance(layer, nn.Conv1d):
-            for length in (128, 1024, 16000):
-                yield (1, layer.in_channels, length), said
-        else:
-            for frames, side in ((16, 112), (16, 224), (16, 32), (32, 32)):
-                yield (1, layer.in_channels, frames, side, side), said
-    elif isinstance(layer, nn.Linear):
-        said = f"{units.count(layer.in_features, 'input feature')}"
-        yield (1, layer.in_features), said
-        yield (1, TOKENS, layer.in_features), said
-        side = math.isqrt(layer.in_features)
-        if side * side == layer.in_features:
-            yield (1, 1, side, side), said
-    elif isinstance(layer, _RECURRENT):
-        yield (1, TOKENS, layer.input_size), f"input size {layer.input_size}"
-    elif isinstance(layer, nn.MultiheadAttention):
-        yield (1, TOKENS, layer.embed_dim), f"width {layer.embed_dim}"
-    else:
-        yield (1, TOKENS), f"{layer.num_embeddings} tokens"
-
-
-def _runs(model: nn.Module, spec: InputSpec) -> bool:
-    """Whether ``forward`` takes this input, tried on a copy that holds no memory."""
-    # The copy's forward may draw from global generators; those are not ours to advance.
-    with seeded(0), torch.no_grad(), torch.device("meta"):
-        try:
-            copied = _on_meta(model).eval()
-            copied(torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)))
-        except Exception:  # The user's forward may raise anything; that is the answer.
-            return False
-    return True
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy without the model's memory and hooks."""
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
-    memo: dict[int, Any] = {}
-    for tensor in tensors:
-        meta = tensor.detach().to("meta")
-        parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(meta, tensor.requires_grad) if parameter else meta
-    copied = copy.deepcopy(model, memo)
-    for module in copied.modules():
-        # A hook may write to the user's own lists.
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    return copied
-
-
-def make_inputs(
-    specs: tuple[InputSpec, ...],
-    *,
-    batch_size: int | None = None,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    model: nn.Module | None = None,
-) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Positional and keyword inputs: N(0, 1) floats, uniform integers, masks of ones.
-
-    Values come from a generator of their own on the CPU: the same on every device, and
-    torch's global generator is not touched.
+def sized_inputs(input_size: Any, dtypes: Any = None) -> tuple[InputSpec, ...]:
+    """Specs from ``input_size`` and ``dtypes`` of the Python functions.
 
     Args:
-        specs: What to make.
-        batch_size: Replaces the size of each batch axis.
-        seed: Of the values.
-        device: Where to put them.
-        model: Integers stay below the size of its first embedding; without one they are 0
-            or 1.
+        input_size: One shape with its batch axis, ``(1, 3, 224, 224)``; several in a list
+            or tuple, one per argument of ``forward``; or a dict of shapes by name.
+        dtypes: One for all of them, or as many as there are, in the same form; a
+            ``torch.dtype`` or its name. ``float32`` if ``None``.
 
     Raises:
-        UserError: If there is no memory for them.
+        UserError: If either has another form.
     """
-    generator = torch.Generator().manual_seed(seed)
-    high = _vocabulary(model)
-    args: list[Tensor] = []
-    kwargs: dict[str, Tensor] = {}
-    for spec in specs:
-        if batch_size is not None:
-            axis = spec.batch_axis
-            shape = (*spec.shape[:axis], batch_size, *spec.shape[axis + 1 :])
-            spec = replace(spec, shape=shape)
-        try:
-            value = _values(spec, high, generator).to(device)
-        except RuntimeError as error:  # torch's words for a size that overflows or finds no memory
-            raise UserError(f"input {spec} cannot be made: {one_line(error, 120)}") from error
-        if spec.name:
-            kwargs[spec.name] = value
-        else:
-            args.append(value)
-    return tuple(args), kwargs
-
-
-def _vocabulary(model: nn.Module | None) -> int:
-    """Exclusive upper bound of token numbers."""
-    found = None if model is None else _first(model, nn.Embedding | nn.EmbeddingBag)
-    return 2 if found is None else int(found[1].num_embeddings)
-
-
-def _values(spec: InputSpec, high: int, generator: torch.Generator) -> Tensor:
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    # torch.device contexts of the caller must not move the draw off the generator.
-    if dtype.is_floating_point or dtype.is_complex:
-        base = dtype if dtype.is_complex else torch.float32
-        drawn = torch.randn(spec.shape, generator=generator, dtype=base, device="cpu")
-        return drawn.to(dtype)
-    if "mask" in spec.name:
-        return torch.ones(spec.shape, dtype=dtype, device="cpu")
-    if dtype is torch.bool:
-        high = 2
-    elif "type" in spec.name:
-        high = 1
+    if isinstance(input_size, Mapping):
+        names, sizes = [str(name) for name in input_size], list(input_size.values())
+    elif _is_list(input_size) and any(map(_is_list, input_size)):
+        names, sizes = [""] * len(input_size), list(input_size)
     else:
-        high = min(high, torch.iinfo(dtype).max)
-    return torch.randint(high, spec.shape, generator=generator, device="cpu").to(dtype)
+        names, sizes = [""], [input_size]
+    return tuple(
+        InputSpec(shape=_shape(size), dtype=dtype, name=name)
+        for name, size, dtype in zip(names, sizes, _dtypes(dtypes, names), strict=True)
+    )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not _is_list(value) or not all(
+        hasattr(n, "__index__") and not isinstance(n, bool) and n >= 0 for n in value
+    ):
+        shown = " ".join(repr(value)[:80].split())
+        raise UserError(
+            f"input_size {shown} is no shape: give sizes with the batch axis, as in "
+            "(1, 3, 224, 224), or a list of such; for other inputs there is input_data"
+        )
+    return tuple(map(int, value))
+
+
+def _dtypes(given: Any, names: list[str]) -> list[str]:
+    """One dtype for each of the inputs."""
+    if given is None or isinstance(given, str | torch.dtype):
+        return [_dtype(given or "float32", "dtypes")] * len(names)
+    if isinstance(given, Mapping):
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            raise UserError(f"dtypes has {unknown[0]!r}, which input_size does not name")
+        given = [given.get(name, "float32") for name in names]
+    if not _is_list(given) or len(given) != len(names):
+        raise UserError(
+            f"dtypes {given!r} does not fit input_size: give one dtype, or one for each of "
+            f"{units.count(len(names), 'input')}"
+        )
+    return [_dtype(dtype, "dtypes") for dtype in given]
+
+
+def _dtype(given: Any, where: str) -> str:
+    name = str(given).strip().removeprefix("torch.")
+    if name not in units.DTYPE_BYTES or not hasattr(torch, name):
+        raise UserError(
+            f"{where} has an unknown dtype {name!r}; known: "
+            f"{', '.join(d for d in units.DTYPE_BYTES if hasattr(torch, d))}"
+        )
+    return name

@@ -35,13 +35,13 @@ class Published:
     std: tuple[float, ...] | None
 
 
-def torchvision_model(name: str, args: Mapping[str, Any]) -> Made:
-    """A torchvision model with random weights.
+def torchvision_model(name: str, args: Mapping[str, Any], *, meta: bool = False) -> Made:
+    """A torchvision model with random weights; on the meta device if that is asked for.
 
     Raises:
         UserError: Without torchvision, for an unknown name, or for arguments it refuses.
     """
-    torchvision = _import("torchvision", f"torchvision:{name}")
+    torchvision = import_library("torchvision", f"torchvision:{name}")
     known = torchvision.models.list_models()
     if name not in known:
         raise UserError(
@@ -55,7 +55,7 @@ def torchvision_model(name: str, args: Mapping[str, Any]) -> Made:
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = True  # What they do anyway, without their warning.
     options |= args
-    model = call(builder, options, what=f"torchvision:{name}", folder=None)
+    model = call(builder, options, what=f"torchvision:{name}", folder=None, meta=meta)
     size, mean, std = _torchvision_data(torchvision, name)
     return Made(
         model=model,
@@ -95,7 +95,7 @@ def torchvision_weights(name: str, tag: str) -> Published:
         UserError: Without torchvision, for a model without weights, an unknown tag, or
             where they cannot be downloaded.
     """
-    torchvision = _import("torchvision", f"--weights {tag}")
+    torchvision = import_library("torchvision", f"--weights {tag}")
     try:
         family = torchvision.models.get_model_weights(name)
     except ValueError as error:
@@ -117,13 +117,13 @@ def torchvision_weights(name: str, tag: str) -> Published:
     return Published(state=state, mean=mean, std=std)
 
 
-def timm_model(name: str, args: Mapping[str, Any]) -> Made:
-    """A timm model with random weights.
+def timm_model(name: str, args: Mapping[str, Any], *, meta: bool = False) -> Made:
+    """A timm model with random weights; on the meta device if that is asked for.
 
     Raises:
         UserError: Without timm, for an unknown name, or for arguments it refuses.
     """
-    timm = _import("timm", f"timm:{name}")
+    timm = import_library("timm", f"timm:{name}")
     if not timm.is_model(name):
         known = timm.list_models()
         raise UserError(
@@ -133,7 +133,7 @@ def timm_model(name: str, args: Mapping[str, Any]) -> Made:
     def builder(**options: Any) -> Any:
         return timm.create_model(name, pretrained=False, **options)
 
-    model = call(builder, args, what=f"timm:{name}", folder=None)
+    model = call(builder, args, what=f"timm:{name}", folder=None, meta=meta)
     # Its data configuration does not see arguments that change the input.
     sizes = {key: args[key] for key in ("img_size", "in_chans") if isinstance(args.get(key), int)}
     config = timm.data.resolve_model_data_config(model, args=sizes)
@@ -164,7 +164,12 @@ def timm_names() -> tuple[str, ...]:
     return tuple(timm.list_models())
 
 
-def _import(library: str, wanted_by: str) -> ModuleType:
+def import_library(library: str, wanted_by: str) -> ModuleType:
+    """An optional library.
+
+    Raises:
+        UserError: If it is not installed, with the command to install it, or broken.
+    """
     from importlib import import_module
 
     try:

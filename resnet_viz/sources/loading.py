@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError, listed
 from resnet_viz.sources import libraries, user_models
 from resnet_viz.sources.names import did_you_mean
 from resnet_viz.sources.seeding import seeded
+from resnet_viz.sources.unwrapping import unwrap
 from resnet_viz.sources.user_code import import_file, import_name, on_path
-from resnet_viz.sources.variants import VARIANTS, build
+from resnet_viz.sources.variants import VARIANTS, build, configure
 from resnet_viz.sources.weights import SUFFIXES, apply_weights, is_weights_file, read_weights
+from resnet_viz.tracing.opened import eager
 
 FORMS = (
-    "a variant (resnet-viz models lists them), torchvision:NAME, timm:NAME, "
-    "path/to/file.py:Name or pkg.mod:Name"
+    "a variant (resnet-viz models lists them), torchvision:NAME, timm:NAME, hf:PATH_OR_ID, "
+    "path/to/file.py:Name, pkg.mod:Name or model.pt2"
 )
 
 
@@ -35,15 +38,22 @@ class ModelSpec:
     """What was asked for.
 
     Attributes:
-        text: ``resnet50``, ``torchvision:NAME``, ``timm:NAME``, ``file.py:Name`` or
-            ``pkg.mod:Name``.
-        args: Keyword arguments of the constructor or factory, as pairs.
+        text: ``resnet50``, ``torchvision:NAME``, ``timm:NAME``, ``hf:PATH_OR_ID``,
+            ``file.py:Name``, ``pkg.mod:Name`` or ``model.pt2``.
+        args: Keyword arguments of the constructor or factory (entries of the config for
+            ``hf:``), as pairs.
         weights: A file, a tag that torchvision publishes, or ``None``.
+        unsafe_load: Whether files may be unpickled that run code then.
+        trust_remote_code: Whether Python code that comes with a ``hf:`` config may run.
+        meta: Build it on the meta device, without memory, where its code allows.
     """
 
     text: str
     args: tuple[tuple[str, Any], ...] = ()
     weights: str | None = None
+    unsafe_load: bool = False
+    trust_remote_code: bool = False
+    meta: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +61,7 @@ class Loaded:
     """A model, and what is known about it.
 
     Attributes:
-        model: In the mode its code left it in.
+        model: In the mode its code left it in; the module inside, where it is wrapped.
         name: Short, for titles: ``resnet50``, ``Net``.
         source: Where it came from, in words.
         weights_note: ``random``, the name of a file or tag; begins with ``random`` unless
@@ -60,6 +70,9 @@ class Loaded:
         mean: Per channel, of the images it was trained on, where that is known.
         std: Likewise.
         folder: Folder that has to be on ``sys.path`` while it runs.
+        notes: One line each: what was taken off it, what it lacks.
+        hollow: Why it has no values, where its wrapper keeps them elsewhere; else empty.
+        example: Inputs that came with it, or ``None``.
     """
 
     model: nn.Module
@@ -70,10 +83,21 @@ class Loaded:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    hollow: str = ""
+    example: Batch | None = None
 
-    def running(self) -> AbstractContextManager[None]:
-        """A context in which imports inside ``forward`` work as they did at load."""
-        return on_path(self.folder)
+    def why_hollow(self) -> str:
+        """Why nothing can be computed with it; empty where that is possible."""
+        if self.hollow or all(p.device.type != "meta" for p in self.model.parameters()):
+            return self.hollow
+        return "it is on the meta device, without values; build it with memory to measure it"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A context for its forward: imports work as at load, nothing runs compiled."""
+        with on_path(self.folder), eager():
+            yield
 
 
 Loader = Callable[[ModelSpec], "Loaded | None"]
@@ -109,25 +133,60 @@ def load(spec: ModelSpec, *, seed: int = 0) -> Loaded:
                 break
         else:
             raise UserError(_unknown(spec.text))
-    if isinstance(loaded.model, torch.jit.ScriptModule):
-        raise UserError(
-            f"{spec.text} is a ScriptModule, whose inside cannot be seen: "
-            "give the Python class it was scripted from"
-        )
+    loaded = look_inside(loaded, spec.text)
     if spec.weights is not None and is_weights_file(spec.weights):
         file = Path(spec.weights)
-        apply_weights(loaded.model, read_weights(file), source=str(file), name=loaded.name)
+        state = read_weights(file, unsafe=spec.unsafe_load)
+        apply_weights(loaded.model, state, source=str(file), name=loaded.name)
         return replace(loaded, weights_note=file.name)
     return loaded
+
+
+def given(model: Any, name: str = "") -> Loaded:
+    """A model that Python has at hand: a Module, wrapped or not, or an exported program.
+
+    Raises:
+        UserError: For anything else, a ScriptModule among it.
+    """
+    if not isinstance(model, nn.Module) and not user_models.is_program(model):
+        kind = type(model).__name__
+        raise UserError(
+            f"a {kind} was given: give a torch.nn.Module, a program of torch.export or text"
+            + (" (a function has no modules: put it into one)" if callable(model) else "")
+        )
+    source = "the program given" if user_models.is_program(model) else "the module given"
+    loaded = Loaded(model=model, name=name, source=source, weights_note="as given")
+    loaded = look_inside(loaded, name or f"the {type(model).__name__} given")
+    return loaded if name else replace(loaded, name=type(loaded.model).__name__)
+
+
+def look_inside(loaded: Loaded, what: str) -> Loaded:
+    """The same with wrappers taken off, and with an exported program as a module.
+
+    Raises:
+        UserError: For a ScriptModule.
+    """
+    if user_models.is_program(loaded.model):
+        from resnet_viz.sources.archives import exported
+
+        module, example, notes = exported(loaded.model)  # type: ignore[arg-type]
+        return replace(loaded, model=module, example=example, notes=notes)
+    found = unwrap(loaded.model)
+    if isinstance(found.model, torch.jit.ScriptModule):
+        raise UserError(
+            f"{what} is a ScriptModule, whose inside cannot be seen: "
+            "give the Python class it was made from"
+        )
+    return replace(loaded, model=found.model, notes=found.notes, hollow=found.hollow)
 
 
 def _from_variant(spec: ModelSpec) -> Loaded | None:
     if spec.text not in VARIANTS:
         return None
-    model = build(spec.text, **dict(spec.args))
-    loaded = Loaded(
-        model=model, name=spec.text, source="resnet-viz", input_size=model.config.input_size
-    )
+    config = configure(spec.text, **dict(spec.args))
+    with torch.device("meta") if spec.meta else nullcontext():
+        model = build(spec.text, **dict(spec.args))
+    loaded = Loaded(model=model, name=spec.text, source="resnet-viz", input_size=config.input_size)
     tag = _tag(spec)
     if tag is None:
         return loaded
@@ -141,7 +200,7 @@ def _from_torchvision(spec: ModelSpec) -> Loaded | None:
     kind, _, name = spec.text.partition(":")
     if kind != "torchvision":
         return None
-    made = libraries.torchvision_model(name, dict(spec.args))
+    made = libraries.torchvision_model(name, dict(spec.args), meta=spec.meta)
     tag = _tag(spec)
     if tag is not None:
         published = libraries.torchvision_weights(name, tag)
@@ -163,7 +222,7 @@ def _from_timm(spec: ModelSpec) -> Loaded | None:
     if kind != "timm":
         return None
     _only_files(spec)
-    made = libraries.timm_model(name, dict(spec.args))
+    made = libraries.timm_model(name, dict(spec.args), meta=spec.meta)
     return Loaded(
         model=made.model,
         name=name,
@@ -174,16 +233,50 @@ def _from_timm(spec: ModelSpec) -> Loaded | None:
     )
 
 
+def _from_transformers(spec: ModelSpec) -> Loaded | None:
+    kind, _, place = spec.text.partition(":")
+    if kind != "hf":
+        return None
+    _only_files(spec)
+    from resnet_viz.sources.hugging_face_models import model_name, transformers_model
+
+    made = transformers_model(place, dict(spec.args), trust=spec.trust_remote_code, meta=spec.meta)
+    return Loaded(model=made.model, name=model_name(place), source=made.source)
+
+
+def _from_archive(spec: ModelSpec) -> Loaded | None:
+    path = Path(spec.text).expanduser()
+    if path.suffix not in (*SUFFIXES, ".pt2"):
+        return None
+    _only_files(spec)
+    if spec.args:
+        raise UserError(f"{path} holds no constructor, so it takes no --arg")
+    from resnet_viz.sources.archives import read_model
+
+    # Its folder is on the path: a pickled model needs the code of its classes.
+    with on_path(path.parent.resolve()):
+        model = read_model(path, unsafe=spec.unsafe_load)
+    return Loaded(
+        model=model,  # type: ignore[arg-type]
+        name=path.stem,
+        source=path.name,
+        weights_note=path.name,
+        folder=path.parent.resolve(),
+    )
+
+
 def _from_file(spec: ModelSpec) -> Loaded | None:
     path, name = user_models.split_file(spec.text)
     if path is None:
         return None
     if path.suffix in SUFFIXES:
-        raise UserError(f"{path} holds weights, not a model: give the model and --weights {path}")
+        raise UserError(f"{path} is no Python file, so nothing in it is called {name!r}")
     _only_files(spec)
     module, folder = import_file(path)
     with on_path(folder):
-        model = user_models.make(module, name, dict(spec.args), where=str(path), folder=folder)
+        model = user_models.make(
+            module, name, dict(spec.args), where=str(path), folder=folder, meta=spec.meta
+        )
     return _from_user(model, name, str(path), folder)
 
 
@@ -195,12 +288,19 @@ def _from_module(spec: ModelSpec) -> Loaded | None:
     folder = Path.cwd()
     module = import_name(module_name, folder)
     with on_path(folder):
-        model = user_models.make(module, name, dict(spec.args), where=module_name, folder=folder)
+        model = user_models.make(
+            module, name, dict(spec.args), where=module_name, folder=folder, meta=spec.meta
+        )
     return _from_user(model, name, module_name, folder)
 
 
-def _from_user(model: nn.Module, name: str, source: str, folder: Path) -> Loaded:
-    note = "random" if user_models.is_untrained(model) else f"random unless {source} loads its own"
+def _from_user(model: Any, name: str, source: str, folder: Path) -> Loaded:
+    if user_models.is_program(model):
+        note = "those of the export"
+    elif user_models.is_untrained(model):
+        note = "random"
+    else:
+        note = f"random unless {source} loads its own"
     return Loaded(
         model=model,
         name=name.rpartition(".")[2],
@@ -214,6 +314,8 @@ LOADERS: dict[str, Loader] = {
     "variant": _from_variant,
     "torchvision": _from_torchvision,
     "timm": _from_timm,
+    "hf": _from_transformers,
+    "archive": _from_archive,
     "file": _from_file,
     "module": _from_module,
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from resnet_viz.core.errors import UserError, listed
@@ -29,9 +31,15 @@ def split_file(text: str) -> tuple[Path | None, str]:
 
 
 def make(
-    module: ModuleType, name: str, args: Mapping[str, Any], *, where: str, folder: Path
-) -> nn.Module:
-    """The Module called ``name``, or what the class or factory of that name makes.
+    module: ModuleType,
+    name: str,
+    args: Mapping[str, Any],
+    *,
+    where: str,
+    folder: Path,
+    meta: bool = False,
+) -> Any:
+    """The Module or program called ``name``, or what the class or factory of that name makes.
 
     Args:
         module: Where to look.
@@ -39,6 +47,7 @@ def make(
         args: Keyword arguments of the class or factory.
         where: What to call the module in an error.
         folder: Folder of the user's code, to name lines of it.
+        meta: Build it without memory where its code allows.
 
     Raises:
         UserError: In one line, for whatever goes wrong.
@@ -62,7 +71,7 @@ def make(
             )
         found = getattr(found, part)
     what = f"{where}:{name}"
-    if isinstance(found, nn.Module):
+    if isinstance(found, nn.Module) or is_program(found):
         if args:
             raise UserError(f"{what} is a Module already, so it takes no --arg")
         return found
@@ -70,7 +79,7 @@ def make(
         raise UserError(
             f"{what} is of type {type(found).__name__}, not a Module or a factory of one"
         )
-    return call(found, args, what=what, folder=folder)
+    return call(found, args, what=what, folder=folder, meta=meta)
 
 
 def offers(module: ModuleType) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -103,26 +112,62 @@ def _may_return_module(function: Callable[..., Any]) -> bool:
     return isinstance(returned, type) and issubclass(returned, nn.Module)
 
 
+def is_program(value: Any) -> bool:
+    """Whether it is a program of ``torch.export``; asks without importing that."""
+    exporter = sys.modules.get("torch.export")
+    return exporter is not None and isinstance(value, exporter.ExportedProgram)
+
+
 def call(
-    factory: Callable[..., Any], args: Mapping[str, Any], *, what: str, folder: Path | None
-) -> nn.Module:
-    """The Module that a class or factory makes of these arguments.
+    factory: Callable[..., Any],
+    args: Mapping[str, Any],
+    *,
+    what: str,
+    folder: Path | None,
+    meta: bool = False,
+) -> Any:
+    """The Module or program that a class or factory makes of these arguments.
+
+    Args:
+        factory: The class or function.
+        args: Its keyword arguments.
+        what: What to call it in an error.
+        folder: Folder of the user's code, to name lines of it.
+        meta: Build it without memory where its code allows.
 
     Raises:
         UserError: For arguments that are missing or unknown, for an exception on the way
             (with file and line), and for a result that is no Module.
     """
     _check_arguments(factory, args, what)
-    try:
-        model = factory(**args)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{what} could not be built: {blame(error, folder)}") from error
-    if not isinstance(model, nn.Module):
+    return construct(lambda: factory(**args), what=what, folder=folder, meta=meta)
+
+
+def construct(
+    build: Callable[[], Any], *, what: str, folder: Path | None = None, meta: bool = False
+) -> Any:
+    """What ``build`` returns, a Module or a program; see ``call``."""
+    model = without_memory(build) if meta else None
+    if model is None:
+        try:
+            model = build()
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{what} could not be built: {blame(error, folder)}") from error
+    if not isinstance(model, nn.Module) and not is_program(model):
         raise UserError(
             f"{what} returned a {type(model).__name__}, not a torch.nn.Module: "
             "give a class or a function that returns the model"
         )
     return model
+
+
+def without_memory(build: Callable[[], Any]) -> Any:
+    """What ``build`` makes on the meta device; ``None`` where its code needs values."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (Exception, SystemExit):  # Whatever it is, the build with memory will tell.
+        return None
 
 
 def _check_arguments(factory: Callable[..., Any], args: Mapping[str, Any], what: str) -> None:
@@ -160,4 +205,6 @@ def is_untrained(model: nn.Module) -> bool:
     counters = [
         buffer for name, buffer in model.named_buffers() if name.endswith("num_batches_tracked")
     ]
+    if any(counter.device.type == "meta" for counter in counters):
+        return False
     return bool(counters) and all(int(counter) == 0 for counter in counters)

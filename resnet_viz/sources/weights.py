@@ -14,8 +14,13 @@ from resnet_viz.core import units
 from resnet_viz.core.errors import UserError, listed, one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
+_INSTEAD = (
+    "save its state_dict() with safetensors.torch.save_file where you trust it, and give that, "
+    "or give --unsafe-load"
+)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state", "net", "module")
-_PREFIXES = ("module.", "_orig_mod.")
+PREFIXES = ("module.", "_orig_mod.")
+"""Which DataParallel and ``torch.compile`` put before every name."""
 
 
 def is_weights_file(text: str) -> bool:
@@ -23,11 +28,15 @@ def is_weights_file(text: str) -> bool:
     return text.endswith(SUFFIXES) or "/" in text or "\\" in text or Path(text).is_file()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch file, by name, on the CPU.
+def read_weights(path: Path, *, unsafe: bool = False) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, a torch file or a program, by name, on the CPU.
 
     A checkpoint that keeps its state dict under ``state_dict`` or ``model`` is unwrapped,
     and the prefixes of DataParallel and ``torch.compile`` are taken off.
+
+    Args:
+        path: The file.
+        unsafe: Whether pickled objects besides tensors may be made, which can run code.
 
     Raises:
         UserError: If the file does not exist, holds no state dict, or holds pickled
@@ -36,55 +45,90 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     path = path.expanduser()
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for _ in range(3):
-        inner = next(
-            (content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None
-        )
-        if inner is None:
-            break
-        content = inner
+    content = load_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, unsafe)
+    content = innermost(content)[0]
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(
             f"weights file {path} holds no state dict; its entries are: {listed(content)}"
         )
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in tensors):
             tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
+def innermost(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
+    """The state dict inside a checkpoint, and the keys it was found under."""
+    keys: tuple[str, ...] = ()
+    for _ in range(3):
+        key = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if key is None:
+            break
+        content, keys = content[key], (*keys, key)
+    return content, keys
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        UserError: If it is no such file.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        tensors: Mapping[str, Any] = load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no safetensors file: {one_line(error)}") from error
+        raise UserError(f"{path} is no safetensors file: {one_line(error, 120)}") from error
     return tensors
 
 
-def _read_torch(path: Path) -> Mapping[str, Any]:
+def _read_torch(path: Path, unsafe: bool) -> Mapping[str, Any]:
+    if path.suffix == ".pt2":
+        from resnet_viz.sources.programs import load_program
+
+        weights: Mapping[str, Any] = load_program(path, unsafe=unsafe).state_dict
+        return weights
+    content = load_torch(path, unsafe=unsafe)
+    state: Any = content.state_dict() if isinstance(content, nn.Module) else content
+    if not isinstance(state, Mapping):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a state dict")
+    return state
+
+
+def load_torch(
+    path: Path, *, unsafe: bool = False, device: str = "cpu", instead: str = _INSTEAD
+) -> Any:
+    """What ``torch.save`` wrote: tensors in plain containers, and no other objects.
+
+    Args:
+        path: The file.
+        unsafe: Whether any objects may be made, which can run code.
+        device: Where to put the tensors; on ``meta`` they are only described.
+        instead: What to do, in words, where it holds other objects.
+
+    Raises:
+        UserError: If it is no such file, or holds other objects.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=device, weights_only=not unsafe)
     except Exception as error:  # Bytes that are no pickle break the reader in any way.
         # The words of torch's refusal of a class or function it does not know as harmless.
         refused = isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower()
         if "TorchScript" in str(error):
-            raise UserError(f"{path} is a TorchScript archive, not a state dict") from error
+            raise UserError(
+                f"{path} is a TorchScript archive, not a state dict: where you trust it, save "
+                "torch.jit.load(…).state_dict() and give that"
+            ) from error
         if not refused:
             raise UserError(
                 f"{path} is no torch file: reading it ends in {type(error).__name__}"
             ) from error
         raise UserError(
-            f"{path} holds pickled Python objects besides tensors, which could run code: save "
-            "its state_dict() with safetensors.torch.save_file where you trust it, and give that"
+            f"{path} holds pickled Python objects besides tensors, which could run code: {instead}"
         ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a state dict")
-    return content
 
 
 def apply_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str) -> None:

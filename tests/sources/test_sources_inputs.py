@@ -1,63 +1,18 @@
-"""Inputs that people write and inputs that are guessed."""
+"""Inputs that people write: sizes, dtypes, names, plain values; and the values made for them."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from resnet_viz.core.errors import UserError
-from resnet_viz.sources.inputs import InputSpec, find_input, make_inputs, parse_input
-from resnet_viz.sources.loading import ModelSpec, load
-from resnet_viz.sources.variants import build
-
-TINY = {
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-}
-
-
-def lenet(side: int) -> nn.Module:
-    """A net whose last layer accepts one image size only."""
-    return nn.Sequential(
-        nn.Conv2d(3, 2, 5), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2 * (side // 2 - 2) ** 2, 3)
-    )
-
-
-class TwoInputs(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(4, 4)
-
-    def forward(self, image: Tensor, mask: Tensor, scale: float = 1.0) -> Tensor:
-        return self.fc(image) * mask * scale
-
-
-class Counting(nn.Module):
-    """A forward with every side effect a guess must not have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 3)
-        self.bn = nn.BatchNorm2d(2)
-        self.fc = nn.Linear(2 * 30 * 30, 1)
-        self.scale = torch.ones(2, 1, 1)
-        self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        random.random()
-        noise = torch.rand(2, 1, 1, device="cpu")
-        x = self.bn(self.conv(x)) * self.scale + noise.to(x.device)
-        return self.fc(x.flatten(1))
+from resnet_viz.sources.input_values import make_inputs
+from resnet_viz.sources.inputs import InputSpec, parse_input, parse_inputs, sized_inputs
 
 
 @pytest.mark.parametrize(
@@ -106,6 +61,7 @@ def test_reading_undoes_writing(
         "=1x3",
         "a b=1x3",
         "1x²",
+        "1x" + "9" * 5000,
     ],
 )
 def test_an_input_that_is_none_gets_one_line(text: str) -> None:
@@ -113,113 +69,6 @@ def test_an_input_that_is_none_gets_one_line(text: str) -> None:
         parse_input(text)
     assert repr(text) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("make", "shape", "dtype"),
-    [
-        (lambda: nn.Conv2d(3, 2, 3), (1, 3, 224, 224), "float32"),
-        (lambda: nn.Conv2d(1, 2, 3), (1, 1, 28, 28), "float32"),
-        (lambda: nn.Conv2d(5, 2, 3), (1, 5, 224, 224), "float32"),
-        (lambda: nn.Conv2d(3, 2, 3).double(), (1, 3, 224, 224), "float64"),
-        (lambda: nn.Conv1d(2, 2, 3), (1, 2, 128), "float32"),
-        (lambda: nn.Conv3d(1, 2, 3), (1, 1, 16, 112, 112), "float32"),
-        (lambda: lenet(32), (1, 3, 32, 32), "float32"),
-        (lambda: lenet(96), (1, 3, 96, 96), "float32"),
-        (lambda: nn.Linear(7, 2), (1, 7), "float32"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), (1, 784), "float32"),
-        (lambda: nn.Embedding(11, 4), (1, 16), "int64"),
-        (lambda: nn.LSTM(5, 4, batch_first=True), (1, 16, 5), "float32"),
-        (lambda: nn.GRU(5, 4), (16, 1, 5), "float32"),
-        (lambda: nn.RNN(5, 4), (16, 1, 5), "float32"),
-        (lambda: nn.TransformerEncoderLayer(8, 2, batch_first=True), (1, 16, 8), "float32"),
-        (lambda: nn.TransformerEncoderLayer(8, 2), (16, 1, 8), "float32"),
-        (lambda: build("resnet20", in_channels=4), (1, 4, 32, 32), "float32"),
-        (lambda: build("resnet18"), (1, 3, 224, 224), "float32"),
-    ],
-)
-def test_the_guess_is_one_the_model_takes(
-    make: Callable[[], nn.Module], shape: tuple[int, ...], dtype: str
-) -> None:
-    model = make().eval()
-    (spec,), words = find_input(model)
-    assert (spec.shape, spec.dtype) == (shape, dtype)
-    assert words
-    args, kwargs = make_inputs((spec,), batch_size=3, model=model)
-    assert args[0].shape[spec.batch_axis] == 3
-    model(*args, **kwargs)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        transformers.BertModel(transformers.BertConfig(**TINY, vocab_size=13)),
-        transformers.ViTModel(transformers.ViTConfig(**TINY, image_size=32)),
-        transformers.GPT2Model(
-            transformers.GPT2Config(n_embd=8, n_layer=1, n_head=2, n_positions=9, vocab_size=13)
-        ),
-        transformers.T5Model(
-            transformers.T5Config(d_model=8, d_ff=8, num_layers=1, num_heads=2, vocab_size=13)
-        ),
-    ],
-    ids=lambda model: type(model).__name__,
-)
-def test_a_transformers_model_gets_what_its_config_says(model: nn.Module) -> None:
-    specs, words = find_input(model)
-    assert type(model).__name__ in words
-    args, kwargs = make_inputs(specs, batch_size=2, model=model)
-    assert args == ()
-    assert all(value.shape[0] == 2 for value in kwargs.values())
-    model(**kwargs)
-
-
-@pytest.mark.parametrize(
-    ("text", "args", "shape"),
-    [
-        ("torchvision:inception_v3", (), (1, 3, 299, 299)),
-        ("torchvision:r3d_18", (), (1, 3, 16, 112, 112)),
-        ("timm:resnet18", (), (1, 3, 224, 224)),
-        ("timm:resnet18", (("in_chans", 1),), (1, 1, 224, 224)),
-        ("timm:vit_tiny_patch16_224", (("img_size", 96),), (1, 3, 96, 96)),
-        ("torchvision:fasterrcnn_mobilenet_v3_large_fpn", (), (1, 3, 224, 224)),
-        ("resnet110", (), (1, 3, 32, 32)),
-        ("resnet110", (("in_channels", 1),), (1, 1, 32, 32)),
-    ],
-)
-def test_a_librarys_size_is_used(
-    text: str, args: tuple[tuple[str, object], ...], shape: tuple[int, ...]
-) -> None:
-    loaded = load(ModelSpec(text=text, args=args))
-    (spec,), words = find_input(loaded.model, loaded)
-    assert spec.shape == shape
-    assert (loaded.input_size is None) == words.startswith("guessed")
-
-
-def test_a_guess_leaves_the_model_and_the_generators_alone() -> None:
-    model = Counting()
-    seen: list[object] = []
-    model.register_forward_hook(lambda *_: seen.append(1))
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    torch_state, python_state = torch.get_rng_state(), random.getstate()
-    (spec,), _ = find_input(model)
-    assert spec.shape == (1, 3, 32, 32)
-    assert model.calls == 0
-    assert seen == []
-    assert model.training
-    assert model.scale.device.type == "cpu"
-    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert torch.equal(torch_state, torch.get_rng_state())
-    assert random.getstate() == python_state
-
-
-def test_several_inputs_are_asked_for_by_name() -> None:
-    with pytest.raises(UserError, match=r"takes image, mask.*--input image=.*--input mask="):
-        find_input(TwoInputs())
-
-
-def test_a_model_that_tells_nothing_asks_for_an_input() -> None:
-    with pytest.raises(UserError, match=r"--input 1x3x224x224"):
-        find_input(nn.ReLU())
 
 
 def test_inputs_are_seeded_and_touch_no_global_generator() -> None:
@@ -250,16 +99,156 @@ def test_inputs_land_on_the_device_asked_for() -> None:
     assert (on_cpu.device.type, on_meta.device.type) == ("cpu", "meta")
 
 
-def test_a_head_that_is_registered_before_the_stem_does_not_mislead() -> None:
-    class HeadFirst(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = nn.Linear(4, 2)
-            self.stem = nn.Conv2d(3, 4, 3)
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("use_cache=false", "use_cache", False),
+        ("flag=True", "flag", True),
+        ("mask=none", "mask", None),
+        ("k=3", "k", 3),
+        ("shift=-2", "shift", -2),
+        ("eps=1e-5", "eps", 1e-5),
+        ("p=0.5", "p", 0.5),
+        ("p=.5", "p", 0.5),
+        ("mode=mean", "mode", "mean"),
+        ("task=<s>", None, None),
+        ("task='a b'", "task", "a b"),
+    ],
+)
+def test_a_name_can_have_a_plain_value(text: str, name: str | None, value: object) -> None:
+    if name is None:
+        with pytest.raises(UserError, match="--input"):
+            parse_inputs([text])
+        return
+    specs, values = parse_inputs([text])
+    assert specs == ()
+    assert values == {name: value}
+    assert type(values[name]) is type(value)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(self.stem(x).mean((2, 3)))
 
-    specs, words = find_input(HeadFirst())
-    assert specs[0].shape == (1, 3, 224, 224)
-    assert "stem" in words
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("x=16:float32", (16,)),
+        ("x=(16,)", (16,)),
+        ("x=16,", (16,)),
+        ("x=1x3", (1, 3)),
+        ("16", (16,)),
+    ],
+)
+def test_a_size_is_never_taken_for_a_value(text: str, shape: tuple[int, ...]) -> None:
+    specs, values = parse_inputs([text])
+    assert [spec.shape for spec in specs] == [shape]
+    assert values == {}
+
+
+@given(
+    st.one_of(
+        st.booleans(),
+        st.none(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True).filter(
+            lambda word: word not in ("true", "false", "none")
+        ),
+    )
+)
+def test_a_value_written_as_python_writes_it_is_read_back(value: object) -> None:
+    assert parse_inputs([f"name={value}"]) == ((), {"name": value})
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    for texts in (["x=1x3", "x=1x4"], ["k=1", "k=2"], ["x=1x3", "x=none"]):
+        with pytest.raises(UserError, match="given before"):
+            parse_inputs(texts)
+
+
+@pytest.mark.parametrize(
+    ("input_size", "dtypes", "expected"),
+    [
+        ((1, 3, 8, 8), None, ["1×3×8×8 float32"]),
+        ([1, 3], torch.float64, ["1×3 float64"]),
+        (torch.Size([2, 5]), "int64", ["2×5 int64"]),
+        ([(1, 3, 8, 8), (1, 16)], None, ["1×3×8×8 float32", "1×16 float32"]),
+        ([(1, 3), (1, 16)], [torch.float16, torch.long], ["1×3 float16", "1×16 int64"]),
+        (((1, 3), [2]), "torch.bool", ["1×3 bool", "2 bool"]),
+        ({"ids": (1, 4), "x": (2,)}, {"ids": torch.int64}, ["ids = 1×4 int64", "x = 2 float32"]),
+        ((), None, ["scalar float32"]),
+    ],
+)
+def test_input_size_takes_one_shape_several_or_a_dict(
+    input_size: Any, dtypes: Any, expected: list[str]
+) -> None:
+    assert [str(spec) for spec in sized_inputs(input_size, dtypes)] == expected
+
+
+@pytest.mark.parametrize(
+    ("input_size", "dtypes", "words"),
+    [
+        ("1x3", None, "input_size '1x3' is no shape"),
+        ((1, 3.0), None, "is no shape"),
+        ((1, -3), None, "is no shape"),
+        ((1, True), None, "is no shape"),
+        ([(1, 3), 4], None, "input_size 4 is no shape"),
+        (torch.zeros(9, 9), None, "input_data"),
+        ((1, 3), "int65", "unknown dtype 'int65'"),
+        ([(1, 3), (2,)], [torch.int64], "one for each of 2 inputs"),
+        ({"x": (1,)}, {"y": "int64"}, "'y'"),
+    ],
+)
+def test_an_input_size_that_is_none_gets_one_line(input_size: Any, dtypes: Any, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        sized_inputs(input_size, dtypes)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Mixed(nn.Module):
+    """Two tables, of which the smaller is asked by the second input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = nn.Embedding(50, 4)
+        self.items = nn.Embedding(3, 4)
+
+    def forward(self, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+        scores = self.users(a.view(-1)) * self.items(b.long().flatten())
+        return nn.functional.cross_entropy(scores, labels)
+
+
+def test_each_integer_stays_below_the_rows_of_the_table_that_it_picks_from() -> None:
+    specs = tuple(map(parse_input, ["a=40x8:int64", "b=40x8:int32", "labels=320:int64"]))
+    model = Mixed()
+    _, kwargs = make_inputs(specs, model=model)
+    assert {name: int(value.max()) for name, value in kwargs.items()} == {
+        "a": 49,
+        "b": 2,
+        "labels": 3,
+    }
+    model(**kwargs)
+
+
+class Masks(nn.Module):
+    def forward(self, x: Tensor, attention_mask: Tensor, src_padding_mask: Tensor) -> Tensor:
+        return x
+
+
+def test_masks_show_everything_whatever_true_means() -> None:
+    names = ("attention_mask", "src_padding_mask")
+    specs = tuple(parse_input(f"{name}=2x3:bool") for name in names)
+    _, kwargs = make_inputs(specs, model=Masks())
+    assert bool(kwargs["attention_mask"].all())
+    assert not bool(kwargs["src_padding_mask"].any())
+
+
+def test_only_a_batch_axis_takes_the_batch_size() -> None:
+    square = InputSpec(shape=(4, 4), batch_axis=None)
+    (x, mask), _ = make_inputs((InputSpec(shape=(1, 4)), square), batch_size=3)
+    assert (x.shape, mask.shape) == ((3, 4), (4, 4))
+
+
+def test_on_meta_no_memory_is_taken() -> None:
+    (huge,), _ = make_inputs((parse_input("1x3x1000000x1000000"),), device="meta")
+    assert huge.shape == (1, 3, 1000000, 1000000)
+    with pytest.raises(UserError, match="99999999999"):
+        make_inputs((parse_input("1x3x99999999999x99999999999"),), device="meta")

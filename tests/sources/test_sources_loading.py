@@ -348,7 +348,7 @@ def test_a_library_that_is_missing_is_to_be_installed(
     [
         ("nowhere/net.py:Net", "does not exist"),
         ("nowhere/net.py", "does not exist"),
-        ("model.pth", "--weights model.pth"),
+        ("model.pth", "does not exist"),
         ("no_such_package_q.mod:Net", "no module 'no_such_package_q'"),
         ("torch.no_such_module_q:Net", "no module 'torch.no_such_module_q'"),
     ],
