@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from resnet_viz.core.errors import NotApplicableError, UserError, one_line
 
-KINDS = ("auto", "cpu", "cuda", "mps", "xpu")
-
 
 def pick_device(wish: str = "auto") -> torch.device:
     """The device asked for; ``auto`` is the accelerator where there is one.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from resnet_viz.core.errors import (
+    InputError,
     ModelError,
     NotApplicableError,
     ResnetVizError,
@@ -42,11 +43,12 @@ from resnet_viz.measuring.statistics import (
     read_call,
     read_parameter,
 )
+from resnet_viz.tracing.failures import module_that_raised
+from resnet_viz.tracing.hints import hint
 from resnet_viz.tracing.pristine import pristine
 from resnet_viz.tracing.trees import (
-    bound_arguments,
+    input_tensors,
     map_tensors,
-    named_tensors,
     on_device,
     tensors_in,
 )
@@ -86,12 +88,13 @@ def measure_gradients(
 
     Raises:
         UserError: If batch norm refuses the batch, there is nothing to
-            differentiate, or the model has no values.
+            differentiate, or the model has no values; an ``InputError`` if ``forward``
+            raises on an input that the user gave.
         ModelError: If ``forward`` or ``backward`` raises otherwise.
     """
     model = placed(model, device)
     here = model_device(model)
-    args, kwargs = on_device(args, here), on_device(kwargs or {}, here)
+    args, kwargs = on_device((args, kwargs or {}), here)
     targets = on_device(targets, here)
     with _conditions(model, graph, here, mode, seed):
         nodes = NodeMap(model)
@@ -245,7 +248,7 @@ def _inputs(
     convolution's backward, 3 % of a ResNet-50's, and nothing else needs it.
     """
     names: dict[int, list[OpId]] = {}
-    given = named_tensors(bound_arguments(model, args, kwargs))
+    given = input_tensors(model, args, kwargs)
     for (_, tensor), op in zip(given, graph.inputs, strict=False):
         names.setdefault(id(tensor), []).append(op.id)
 
@@ -259,7 +262,8 @@ def _inputs(
         nodes.add_input(seen, name)
         return seen
 
-    return map_tensors(args, copy), map_tensors(kwargs, copy)
+    copies: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors((args, kwargs), copy)
+    return copies
 
 
 def _forks_early(graph: ModelGraph, start: OpId) -> bool:
@@ -287,14 +291,15 @@ def _forward(
         with walk.watching():
             outputs = model(*args, **kwargs)
     except Exception as error:  # whatever the user's forward raises
-        where = walk.failed_in or "the root module"
+        where = module_that_raised(error, model) or "the root module"
         if "more than 1 value per channel" in str(error):
-            raise UserError(
+            raise InputError(
                 f"batch norm in {where} refuses a batch of {_batch_size(args, kwargs)} in train "
                 "mode: use --batch-size 2 or more, or --eval"
             ) from error
-        kind = UserError if input_was_given else ModelError
-        raise kind(f"forward raised in {where}: {one_line(error)}") from error
+        kind = InputError if input_was_given else ModelError
+        advice = f"; hint: {told}" if (told := hint(error)) else ""
+        raise kind(f"forward raised in {where}: {one_line(error)}{advice}") from error
     nodes.settle()
     return outputs
 

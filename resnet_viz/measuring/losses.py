@@ -39,7 +39,9 @@ def choose_loss(
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise UserError("the loss function must return one number as a tensor")
         return loss.reshape(()), str(getattr(loss_fn, "__name__", type(loss_fn).__name__))
-    named = [(n, t) for n, t in named_tensors(outputs) if t.is_floating_point() and t.requires_grad]
+    # A cache is returned for the next call, not to be judged; a distribution is opened for
+    # want of anything else.
+    named = _differentiable(outputs, objects=False) or _differentiable(outputs, objects=True)
     if not named:
         raise NotApplicableError(
             "no output carries a gradient: the model is frozen, detached, or returns no floats"
@@ -59,6 +61,11 @@ def choose_loss(
         return F.cross_entropy(first.float(), targets), what
     squares = torch.stack([t.float().square().mean() for _, t in named])
     return squares.sum(), "mean square of the outputs"
+
+
+def _differentiable(outputs: Any, *, objects: bool) -> list[tuple[str, Tensor]]:
+    found = named_tensors(outputs, objects=objects)
+    return [(n, t) for n, t in found if t.is_floating_point() and t.requires_grad]
 
 
 def _is_loss(value: Any) -> bool:

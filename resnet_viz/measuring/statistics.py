@@ -30,7 +30,6 @@ PIECE = 1 << 12
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CALL_NUMBERS = 3
-PARAMETER_NUMBERS = 7 + BINS
 
 
 def flat(gradient: Tensor) -> Tensor:

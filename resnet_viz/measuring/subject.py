@@ -7,7 +7,6 @@ replaced by their embedding, and it is tested, not assumed, where the samples ar
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 from resnet_viz.core.errors import ModelError, NotApplicableError, UserError, one_line
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.measuring.layers import embedding_of, main_output, reaching_inputs
-from resnet_viz.tracing.trees import map_tensors, named_tensors, tensors_in
+from resnet_viz.tracing.failures import module_that_raised
+from resnet_viz.tracing.trees import input_tensors, map_tensors, named_tensors
 
 _RAISED = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError)
 
@@ -43,7 +43,7 @@ class Subject:
     ) -> None:
         self._model = model
         self._args, self._kwargs = args, kwargs
-        given = list(tensors_in(_arguments(model, args, kwargs)))
+        given = [tensor for _, tensor in input_tensors(model, args, kwargs)]
         if len(given) != len(graph.inputs):
             raise UserError(
                 f"{len(given)} tensors go in, but the graph was traced with {len(graph.inputs)}: "
@@ -113,8 +113,8 @@ class Subject:
                 output = self._call(*self.inputs, *self.extras)
         except _RAISED as error:
             raise ModelError(
-                f"forward raised in {_module_that_raised(self._model, error)} while attributing: "
-                f"{one_line(error)}"
+                f"forward raised in {module_that_raised(error, self._model) or 'the root module'} "
+                f"while attributing: {one_line(error)}"
             ) from error
         finally:
             for handle in handles:
@@ -189,7 +189,8 @@ class Subject:
             new = swap.get(id(tensor))
             return tensor.detach().clone() if new is None else new
 
-        result = self._model(*map_tensors(self._args, put), **map_tensors(self._kwargs, put))
+        args, kwargs = map_tensors((self._args, self._kwargs), put)
+        result = self._model(*args, **kwargs)
         return self._explained(result)
 
     def _explained(self, result: Any) -> Tensor:
@@ -244,24 +245,3 @@ class Subject:
             ):
                 return place
         return None
-
-
-def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The arguments in the order of ``forward``'s signature, as the tracer takes them."""
-    try:
-        return dict(inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments)
-    except (TypeError, ValueError):
-        return (args, kwargs)
-
-
-def _module_that_raised(model: nn.Module, error: BaseException) -> str:
-    """Path of the innermost module whose ``forward`` the exception came through."""
-    paths = {module: path for path, module in model.named_modules()}
-    found = ""
-    trace = error.__traceback__
-    while trace is not None:
-        owner = trace.tb_frame.f_locals.get("self")
-        if isinstance(owner, nn.Module):
-            found = paths.get(owner, found)
-        trace = trace.tb_next
-    return found or "the root module"

@@ -669,7 +669,7 @@ def test_a_mistake_ends_in_one_line(
 
 def test_a_module_that_runs_twice_is_no_layer(resnet: nn.Module) -> None:
     with pytest.raises(UserError, match=r"'layer1.0.relu' runs 2 times.*such as layer1.0"):
-        explain(resnet, torch.zeros(1, 3, 32, 32).double(), layer="layer1.0.relu")
+        explain(resnet.eval(), torch.zeros(1, 3, 32, 32).double(), layer="layer1.0.relu")
 
 
 def test_values_that_are_not_finite_are_refused(net: Net, images: Tensor) -> None:
@@ -698,7 +698,7 @@ def test_a_model_without_values_is_refused() -> None:
 def test_other_arguments_than_the_traced_ones_are_refused(net: Net, images: Tensor) -> None:
     graph = trace_model(net, (images,))
     with pytest.raises(UserError, match="2 tensors go in, but the graph was traced with 1"):
-        attribute_inputs(net, (images, images), graph=graph, structure=annotate(graph))
+        attribute_inputs(net, (images, images + 1), graph=graph, structure=annotate(graph))
 
 
 # -- while it runs ----------------------------------------------------------------
