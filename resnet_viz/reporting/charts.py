@@ -79,11 +79,13 @@ def slope_sentence(facts: Facts) -> str:
     slope = facts.slope
     if slope is None:
         return ""
-    grows = "grows" if slope.factor >= 1 else "shrinks"
+    grows, factor, span = "grows", slope.factor, slope.span
+    if factor < 1:
+        grows, factor, span = "shrinks", 1 / factor, 1 / span
     return (
         f"Measured where all of the gradient passes, from {facts.name(slope.ops[-1])} back to "
-        f"{facts.name(slope.ops[0])}, the norm {grows} by a factor of {slope.factor:.3f} per "
-        f"layer: {scientific(slope.span)} over {slope.depths[-1] - slope.depths[0]} layers."
+        f"{facts.name(slope.ops[0])}, the norm {grows} by a factor of {factor:.3f} per "
+        f"layer: {scientific(span)} over {slope.depths[-1] - slope.depths[0]} layers."
     )
 
 

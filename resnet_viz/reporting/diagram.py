@@ -18,11 +18,14 @@ from resnet_viz.core.structure import Skip
 from resnet_viz.reporting.contents import entries
 from resnet_viz.reporting.drawn_groups import BoxMaker
 from resnet_viz.reporting.drawn_nodes import node_of, output_of
+from resnet_viz.reporting.folded_boxes import fold_table, spans, stands_for
+from resnet_viz.reporting.folding import Folded, fold
 from resnet_viz.reporting.grouping import Grouping, group_ops
 from resnet_viz.reporting.layout import METRICS
 from resnet_viz.reporting.lifting import Lifted, lift
 from resnet_viz.reporting.palette import GRADIENT_STEPS
 from resnet_viz.reporting.plan import plan_box
+from resnet_viz.reporting.raised import KIND, stop_node
 
 _MANY = 400  # nodes; a model without blocks is drawn whole up to here
 _FEW, _LARGE = 4, 24  # ops; a module without blocks stays open up to here,
@@ -37,24 +40,39 @@ def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
         ``edges`` (``[src, dst]`` as indices of nodes, with ``{skip, skip_kind, share}``
         where it is one); ``skips``; ``blocks``; ``stages``; ``plans`` (of the drawing,
         then of each group); ``open`` (per collapse mode, which groups are open);
-        ``metrics``; ``gradient`` (range of the colours; only where measured).
+        ``metrics``; ``gradient`` (range of the colours; only where measured); ``folds``
+        (``[first op, ops of a copy, copies]`` of each repeat drawn once, in ops of the
+        whole graph; only where there are any).
 
     Raises:
         UserError: If ``options.focus`` is no module that ran.
     """
+    return drawn(fold(report, options), options)
+
+
+def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
+    """Like ``diagram`` where the report is folded already."""
+    report = folded.report
     graph, structure, flow = report.graph, report.structure, report.gradient_flow
     context, ops = _chosen(report, options.focus)
     shown = [*context, *ops]
     position = {str(op.id): i for i, op in enumerate(shown)}
     ends = [o for o in graph.outputs if o.src in position and not options.focus]
+    failure = None if options.focus else graph.failure
+    stop = failure if failure is not None and not failure.op else None
     modules = [""] * len(context) + [op.module for op in ops] + [""] * len(ends)
+    modules += [stop.module] if stop else []
     pairs = {
         (position[e.src], position[e.dst]): None
         for e in graph.edges
         if e.src in position and position.get(e.dst, -1) >= len(context)
     }
     pairs |= {(position[o.src], len(shown) + k): None for k, o in enumerate(ends)}
-    grouping = group_ops(modules, position, structure)
+    if stop:
+        # Not a tensor's way but the order of things: it came after the last that ran.
+        before = range(len(shown) - 1, len(shown)) if ops else range(len(shown))
+        pairs |= {(i, len(shown)): None for i in before}
+    grouping = group_ops(modules, position, structure, spans(folded, position))
     groups = grouping.groups
     home = [-1] * len(modules)
     for i, box in enumerate(groups):
@@ -67,8 +85,10 @@ def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
     )
     nodes = [node_of(report, op, i < len(context)) for i, op in enumerate(shown)]
     nodes += [output_of(k, report, o.name, o.src) for k, o in enumerate(ends)]
+    nodes += [stop_node(stop)] if stop else []
     for node, around in zip(nodes, home, strict=True):
         node["group"] = around
+        node |= stands_for(folded, node)
     for i, block in enumerate(structure.blocks):
         if i not in grouping.carrier and block.skip.join in position:
             nodes[position[block.skip.join]]["block"] = i
@@ -76,18 +96,20 @@ def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
         "name": options.title or " · ".join(filter(None, (graph.name, options.focus))),
         "focus": options.focus,
         "nodes": nodes,
-        "skips": [_skip(report, s) for s in structure.skips],
-        "blocks": [_block(report, i, grouping) for i in range(len(structure.blocks))],
+        "skips": [_skip(folded, k) for k in range(len(structure.skips))],
+        "blocks": [_block(folded, i, grouping) for i in range(len(structure.blocks))],
         "stages": [
             {"name": s.name, "resolution": units.shape(s.resolution), "blocks": s.blocks}
             for s in structure.stages
         ],
-        "edges": _edges(report, list(pairs), position),
+        "edges": _edges(folded, list(pairs), position),
         "plans": _plans(grouping, lifted),
-        "open": _open(grouping, len(nodes)),
+        "open": _open(grouping, nodes),
         "metrics": METRICS,
     }
-    data["groups"] = BoxMaker(report, grouping, own, inside, nodes, data["skips"]).boxes()
+    data["groups"] = BoxMaker(folded, grouping, own, inside, nodes, data["skips"]).boxes()
+    if folded.repeats:
+        data["folds"] = fold_table(folded)
     if flow is not None:
         _colour(data, position)
     return data
@@ -117,7 +139,8 @@ def _chosen(report: Report, focus: str) -> tuple[list[Op], list[Op]]:
     return [op for op in graph.nodes() if op.id in sources], inside
 
 
-def _skip(report: Report, skip: Skip) -> dict[str, Any]:
+def _skip(folded: Folded, index: int) -> dict[str, Any]:
+    skip = folded.skips[index][0]
     out: dict[str, Any] = {
         "id": skip.id,
         "fork": str(skip.fork),
@@ -125,14 +148,18 @@ def _skip(report: Report, skip: Skip) -> dict[str, Any]:
         "kind": skip.kind,
         "width": 2.4,
     }
-    share = report.gradient_flow.share_of(skip) if report.gradient_flow else None
-    if share is not None and math.isfinite(share):
+    if shares := [share for share in folded.shares(index) if math.isfinite(share)]:
+        share = sum(shares) / len(shares)
         out |= {"share": share, "width": round(1.4 + 3.6 * min(1.0, max(0.0, share)), 2)}
+    if len(folded.skips[index]) > 1:
+        out["times"] = len(folded.skips[index])
+        out |= {"shares": [min(shares), max(shares)]} if shares else {}
     return out
 
 
-def _block(report: Report, index: int, grouping: Grouping) -> dict[str, Any]:
-    block = report.structure.blocks[index]
+def _block(folded: Folded, index: int, grouping: Grouping) -> dict[str, Any]:
+    block = folded.report.structure.blocks[index]
+    times = folded.times(block.skip.join)
     family = {"bottleneck": "block", "inverted bottleneck": "inv"}.get(block.kind, "unit")
     return {
         "kind": block.title,
@@ -141,18 +168,19 @@ def _block(report: Report, index: int, grouping: Grouping) -> dict[str, Any]:
         "join": str(block.skip.join),
         "squeeze": block.squeeze,
         "group": grouping.carrier.get(index, -1),
-    }
+    } | ({"times": times} if times > 1 else {})
 
 
 def _edges(
-    report: Report, pairs: list[tuple[int, int]], position: dict[str, int]
+    folded: Folded, pairs: list[tuple[int, int]], position: dict[str, int]
 ) -> list[list[Any]]:
     marks: dict[tuple[int, int], Skip] = {}
-    for skip in report.structure.skips:
+    report = folded.report
+    for skip, (named, *_) in zip(report.structure.skips, folded.skips, strict=True):
         way = [position.get(op, -1) for op in (skip.fork, *skip.shortcut, skip.join)]
         for i, a in enumerate(way):
             for b in way[i + 1 :]:
-                marks.setdefault((a, b), skip)
+                marks.setdefault((a, b), named)
     flow = report.gradient_flow
     shares = {(str(s.src), str(s.dst)): s.share for s in flow.shares} if flow else {}
     names = {i: op for op, i in position.items()}
@@ -199,9 +227,11 @@ def _plans(grouping: Grouping, lifted: Lifted) -> list[dict[str, Any]]:
     return plans
 
 
-def _open(grouping: Grouping, nodes: int) -> dict[str, list[int]]:
-    """Per collapse mode, a 1 for each group that is open."""
+def _open(grouping: Grouping, nodes: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Per collapse mode, a 1 for each group that is open; what raised is never hidden."""
     groups = grouping.groups
+    raised = [i for i, node in enumerate(nodes) if node["kind"] == KIND]
+    must = [int(any(g.low <= i < g.high for i in raised)) for g in groups]
     holds = [False] * len(groups)
     for i in range(len(groups) - 1, -1, -1):
         holds[i] = holds[i] or groups[i].block >= 0
@@ -213,15 +243,17 @@ def _open(grouping: Grouping, nodes: int) -> dict[str, list[int]]:
         size = group.high - group.low
         # What stands among blocks is shown at their level: a block without a skip.
         like_block = group.parent in beside and not holds[i] and size > _FEW
-        whole = not any(holds) and nodes <= _MANY
+        whole = not any(holds) and len(nodes) <= _MANY
         small = size <= _LARGE and not like_block
-        blocks.append(int(group.block < 0 and (holds[i] or small or whole)))
-    return {"blocks": blocks, "all": [0] * len(groups), "none": [1] * len(groups)}
+        is_open = group.block < 0 and (holds[i] or small or whole)
+        blocks.append(int(is_open or must[i]))
+    return {"blocks": blocks, "all": must, "none": [1] * len(groups)}
 
 
 def _colour(data: dict[str, Any], position: dict[str, int]) -> None:
     """Gradient colours: of each op, and of a closed box the one of its last op."""
-    found = [n["l2"] for n in data["nodes"] if n.get("l2", 0) > 0 and math.isfinite(n["l2"])]
+    norms = [v for n in data["nodes"] for v in (n.get("l2", 0), *n.get("spread", ()))]
+    found = [v for v in norms if v > 0 and math.isfinite(v)]
     if not found:
         return
     low, high = min(found), max(found)

@@ -14,7 +14,9 @@ from typing import Any
 
 from resnet_viz.core.report import Report
 from resnet_viz.core.units import count, scientific, si
+from resnet_viz.reporting.cost_wording import macs_text, total_text
 from resnet_viz.reporting.escaping import xml_safe
+from resnet_viz.reporting.folded_boxes import in_copies, times_of, title_of
 from resnet_viz.reporting.glyphs import Chip
 from resnet_viz.reporting.palette import GRADIENT_STEPS
 
@@ -34,7 +36,8 @@ _SEVERITY = {"error": "conv", "warning": "block-fg", "note": "mut"}
 
 def markup(text: str) -> str:
     """The text for an HTML-like label: one line, every character itself."""
-    return html.escape(xml_safe(" ".join(text.split()) or " "))
+    # A bracket at the end of a text keeps Graphviz' parser waiting for ``]]>``: an error.
+    return html.escape(xml_safe(" ".join(text.split()) or " ")).replace("]", "&#93;")
 
 
 def shortened(text: str) -> str:
@@ -50,10 +53,10 @@ def op_label(fact: dict[str, Any], ink: str) -> str:
     lines = [f"<B>{markup(fact['label'])}</B>"]
     if fact["module"]:
         lines.append(_small(shortened(fact["module"])))
-    if fact["shape"]:
-        lines.append(_small(fact["shape"]))
+    if shape := fact.get("note") or fact.get("shape"):
+        lines.append(_small(shape))
     if numbers := numbers_of(fact):
-        lines.append(_small(numbers))
+        lines.append(_small(numbers + in_copies(fact)))
     return f'<<FONT COLOR="{ink}">{"<BR/>".join(lines)}</FONT>>'
 
 
@@ -62,8 +65,8 @@ def numbers_of(fact: dict[str, Any]) -> str:
     parts = []
     if fact.get("params"):
         parts.append(f"{si(fact['params'])} params")
-    if fact.get("macs"):
-        parts.append(f"{si(fact['macs'])} MACs")
+    if fact.get("macs") or fact.get("uncounted"):
+        parts.append(f"{macs_text(fact['macs'], fact.get('uncounted', 0))} MACs")
     if "l2" in fact:
         parts.append(f"‖∇‖ {scientific(fact['l2'])}")
     return " · ".join(parts)
@@ -82,7 +85,8 @@ def block_label(
         colours: The palette.
         ink: Colour of the text.
     """
-    rows = [f"<B>{markup(shortened(group['module'] or group['label']))}</B>  {markup(title)}"]
+    name = shortened(title_of(group, group["module"] or group["label"]))
+    rows = [f"<B>{markup(name)}</B>  {markup(title + times_of(group))}"]
     chips = group.get("chips", [])[:8]
     scale = max([entry, *(chip["c"] for chip in chips)], default=1)
     if chips and entry:
@@ -92,9 +96,9 @@ def block_label(
         rows.append(_bar(face.text, chip["c"], scale, colours[face.css], 18, colours["on-op"]))
     if len(group.get("chips", [])) > len(chips):
         rows.append(_small(f"and {len(group['chips']) - len(chips)} more"))
-    facts = {"params": group["params"], "macs": group["macs"]}
+    facts = {key: group[key] for key in ("params", "macs", "uncounted")}
     if numbers := numbers_of(facts):
-        rows.append(_small(numbers))
+        rows.append(_small(numbers + in_copies(group)))
     rows.append(_small(" · ".join(filter(None, (last.get("shape"), numbers_of(_gradient(last)))))))
     if "g" in last:
         rows.append(_bar("", 1, 1, colours[f"grad-{last['g']}"], 5))
@@ -103,12 +107,13 @@ def block_label(
 
 def module_label(group: dict[str, Any], ink: str) -> str:
     """A closed module: name, type, how many ops, costs."""
+    size = count(group["high"] - group["low"], "op")
     lines = [
-        f"<B>{markup(shortened(group['label']))}</B>",
-        _small(f"{group['type_name']} · {count(group['high'] - group['low'], 'op')}"),
+        f"<B>{markup(shortened(title_of(group, group['label'])))}</B>",
+        _small(f"{group['type_name']}{times_of(group)} · {size}"),
     ]
     if numbers := numbers_of(group):
-        lines.append(_small(numbers))
+        lines.append(_small(numbers + in_copies(group)))
     return f'<<FONT COLOR="{ink}">{"<BR/>".join(lines)}</FONT>>'
 
 
@@ -120,7 +125,8 @@ def title_label(report: Report, title: str, colours: Colours) -> str:
     lines = [
         f'<B><FONT POINT-SIZE="22">{markup(title)}</FONT></B>',
         markup(
-            f"{si(graph.total_params)} parameters · {si(graph.total_macs)} MACs · "
+            f"{si(graph.total_params)} parameters · "
+            f"{total_text(graph.total_macs, len(graph.uncounted))} · "
             f"{count(len(graph), 'op')} · {count(len(structure.skips), 'skip path')}"
             f"{f' ({skips})' if skips else ''} · "
             f"{count(len(structure.blocks_of('bottleneck')), 'bottleneck')}"

@@ -7,6 +7,8 @@ from typing import Any
 from resnet_viz.core import units
 from resnet_viz.core.report import Report
 from resnet_viz.reporting.contents import gated_ops, plain_entry
+from resnet_viz.reporting.folded_boxes import Copies
+from resnet_viz.reporting.folding import Folded
 from resnet_viz.reporting.fonts import fit, text_width
 from resnet_viz.reporting.glyphs import (
     TITLE,
@@ -30,14 +32,15 @@ class BoxMaker:
 
     def __init__(
         self,
-        report: Report,
+        folded: Folded,
         grouping: Grouping,
         own: dict[int, Entry],
         inside: list[list[Entry]],
         nodes: list[dict[str, Any]],
         skips: list[dict[str, Any]],
     ) -> None:
-        self.report, self.groups = report, grouping.groups
+        report = folded.report
+        self.folded, self.report, self.groups = folded, report, grouping.groups
         self.own, self.inside, self.nodes = own, inside, nodes
         graph = report.graph
         self.types = {m.path: m.type_name for m in graph.modules}
@@ -46,6 +49,7 @@ class BoxMaker:
         self.gates = gated_ops(report.structure.skips)
         self.chip_width = chip_width([c.text for e in own.values() for c in e.chips])
         self.labels = {k: _arc_label(report, k, fact) for k, fact in enumerate(skips)}
+        self.copies = Copies(folded, grouping)
 
     def boxes(self) -> list[dict[str, Any]]:
         """All boxes, each after the one around it."""
@@ -61,9 +65,10 @@ class BoxMaker:
     def _box(self, i: int, group: Group) -> dict[str, Any]:
         members = self.nodes[group.low : group.high]
         params = sum(n.get("params", 0) for n in members)
-        name = _name(self.groups, i)
-        title = fit(name + self._kind_word(group, name), TITLE, _TITLE_ROOM, bold=True)
-        glyph = self._glyph(i, group, name, cost_text(params))
+        name = self.copies.name(i) or _name(self.groups, i)
+        room = _TITLE_ROOM if group.repeat < 0 else 1.6 * _TITLE_ROOM
+        title = fit(name + self._kind_word(group, name), TITLE, room, bold=True)
+        glyph = self._glyph(i, group, name, self.copies.cost(i, params) or cost_text(params))
         fact: dict[str, Any] = {
             "id": group.id,
             "module": group.path,
@@ -77,6 +82,7 @@ class BoxMaker:
             "high": group.high,
             "params": params,
             "macs": sum(n.get("macs", 0) for n in members),
+            "uncounted": sum(n.get("uncounted", 0) for n in members),
             "w": glyph.w,
             "h": glyph.h,
             "glyph": glyph.shapes,
@@ -90,7 +96,7 @@ class BoxMaker:
                 "skip": block.skip.id,
                 "chips": [{"k": c.kernel, "c": c.channels} for c in self.own[group.block].chips],
             }
-        return fact
+        return self.copies.stack(i, fact)
 
     def _kind_word(self, group: Group, name: str) -> str:
         structure = self.report.structure
@@ -102,15 +108,16 @@ class BoxMaker:
         return ""
 
     def _glyph(self, i: int, group: Group, name: str, meta: str) -> Glyph:
-        skips, found = self.report.structure.skips, self.inside[i]
+        skips, found = self.report.structure.skips, self.copies.counted(i, self.inside[i])
         if group.block >= 0 and len(found) <= _INNER:
             block, entry = self.report.structure.blocks[group.block], self.own[group.block]
             mine = [e for e in found if e.block < 0 and skips[e.skips[0]] == block.skip]
             rest = [e for e in found if e not in mine]
             worn = tuple(k for e in mine for k in e.skips)
             entry = Entry(block=entry.block, entry=entry.entry, chips=entry.chips, skips=worn)
-            title = group.path if len(group.path) <= _LONG else name
-            if group.id != group.path and block.kind not in title:
+            whole = self.copies.whole_name(i) or group.path
+            title = whole if len(whole) <= _LONG else name
+            if group.id != group.path and group.repeat < 0 and block.kind not in title:
                 title = f"{title} {block.kind}"
             return block_glyph(entry, title, meta, skips, self.labels, self.chip_width, rest)
         plain = plain_entry(
@@ -120,11 +127,17 @@ class BoxMaker:
         if serial and 1 <= len(plain.chips) <= _CHIPS and group.kind == "module":
             width = max(self.chip_width, chip_width([c.text for c in plain.chips]))
             return block_glyph(plain, name, meta, skips, self.labels, width, found)
-        return box_glyph(name, meta, self._subtitle(group), found, skips)
+        return box_glyph(name, meta, self._subtitle(group, found), found, skips)
 
-    def _subtitle(self, group: Group) -> str:
+    def _subtitle(self, group: Group, found: list[Entry]) -> str:
         joins: dict[str, int] = {}
-        for block in self.report.structure.blocks:
+        if group.repeat >= 0:
+            blocks = self.report.structure.blocks
+            for entry in found:
+                if entry.block >= 0:
+                    title = blocks[entry.block].title
+                    joins[title] = joins.get(title, 0) + entry.times
+        for block in self.folded.whole.structure.blocks if group.repeat < 0 else ():
             if f"{block.module}.".startswith(f"{group.path}."):
                 joins[block.title] = joins.get(block.title, 0) + 1
         if joins:

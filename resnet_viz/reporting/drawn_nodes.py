@@ -9,6 +9,7 @@ from resnet_viz.core.graph import Op
 from resnet_viz.core.report import Report
 from resnet_viz.reporting.fonts import fit, text_width
 from resnet_viz.reporting.labels import kernel_of, op_class, op_label
+from resnet_viz.reporting.raised import mark
 
 _FONT, _HEIGHT, _WIDTH, _MOST, _AROUND = 12.0, 28.0, 120.0, 260.0, 34.0
 _SHAPE_OPS = frozenset(
@@ -58,12 +59,15 @@ def node_of(report: Report, op: Op, context: bool) -> dict[str, Any]:
         node["shape"] = units.shape(op.shape)
     if op.params:
         node["params"] = op.params
-    if op.macs:
-        node["macs"] = op.macs
+    if op.macs or op.macs is None:
+        node["macs"] = op.macs or 0
+    if op.macs is None:
+        node["uncounted"] = 1
     stats = report.gradient_flow.get(op.id) if report.gradient_flow else None
     if stats is not None:
         node |= {"l2": stats.l2, "rms": stats.rms}
-    return node
+    failure = report.graph.failure
+    return mark(node, failure) if failure is not None and op.id == failure.op else node
 
 
 def output_of(k: int, report: Report, name: str, src: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from resnet_viz.core.structure import Skip
-from resnet_viz.core.units import count, percent, scientific, si
+from resnet_viz.core.units import count, nbytes, percent, scientific, si
 from resnet_viz.reporting.tables import Facts
 from resnet_viz.reporting.wording import block_widths
 
@@ -35,6 +35,10 @@ GLOROT_2010 = (
     "Glorot, Bengio: Understanding the Difficulty of Training Deep Feedforward Neural "
     "Networks, AISTATS 2010"
 )
+CHEN_2016 = (
+    "Chen, Xu, Zhang, Guestrin: Training Deep Nets with Sublinear Memory Cost, 2016 "
+    "(arXiv:1604.06174)"
+)
 
 BN_RELU_FACTOR = math.sqrt(math.pi / (math.pi - 1))
 """Growth of the gradient norm per layer, backward, of a wide BatchNorm-ReLU chain at
@@ -52,6 +56,7 @@ def meaning(facts: Facts) -> list[Note]:
         _paths(facts),
         _vanishing(facts),
         _degradation(facts),
+        _memory(facts),
     ]
     return [note for note in notes if note]
 
@@ -220,6 +225,30 @@ def _degradation(facts: Facts) -> Note | None:
         f"BatchNorm-ReLU chain would stretch the gradient by a factor of "
         f"{_power(BN_RELU_FACTOR, steps)} at initialisation, says theory.{measured}",
         f"{HE_2015}; {YANG_2019}",
+    )
+
+
+def _memory(facts: Facts) -> Note | None:
+    costs = facts.structure.costs
+    inference, training, total = costs.inference_peak, costs.training_peak, costs.total
+    if inference is None or training is None or not total.saved_bytes or costs.memory is None:
+        return None
+    most = sorted(costs.kinds, key=lambda cost: -(cost.saved_bytes or 0))[:2]
+    where = " and ".join(f"{c.key} ({nbytes(c.saved_bytes)})" for c in most if c.saved_bytes)
+    return _note(
+        "memory",
+        "Why training takes more memory",
+        "parameters + their gradients + what the backward needs again",
+        "Inference can forget an activation once its last reader has run. The backward needs many "
+        "of them again: a convolution its input, a ReLU its output, a normalisation its input and "
+        "statistics. So what is kept grows with depth and with the batch. Activations computed in "
+        "place, frozen layers and lower precision keep less; checkpointing keeps almost nothing "
+        "and computes it again.",
+        f"For the traced input {facts.graph.name} keeps {nbytes(total.saved_bytes)} "
+        f"({costs.memory.mode} mode), most of it in {where}. By estimate its memory peaks at "
+        f"{nbytes(inference.total)} in inference and {nbytes(training.total)} in training, the "
+        "state of an optimizer not counted.",
+        CHEN_2016,
     )
 
 

@@ -110,3 +110,15 @@ def fit(text: str, size: float, room: float, *, bold: bool = False, tail: bool =
             break
         n += 1
     return f"…{text[len(text) - n :]}" if tail else f"{text[:n]}…"
+
+
+def wrap(text: str, size: float, room: float, *, bold: bool = False) -> list[str]:
+    """The text in lines of at most ``room`` pixels; a longer word is cut with an ellipsis."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size, bold=bold) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(fit(word, size, room, bold=bold))
+    return lines

@@ -23,6 +23,7 @@ TITLE, SMALL, CHIP = 12.0, 10.5, 10.0
 _ARC_AXIS, _BARE_AXIS = 56.0, 46.0  # y of the line of chips, with and without an arc
 _HALF = 13.0  # half the height of the widest chip
 _UNIT, _ROW = 31.0, 36.0  # size of a small taper in a closed stage
+_TIMES = 9.0  # height of what says how often it is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,13 @@ class Chip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A block, or a skip without one, inside a closed box."""
+    """A block, or a skip without one, inside a closed box; ``times`` where folded."""
 
     block: int = -1
     entry: int = 0
     chips: tuple[Chip, ...] = ()
     skips: tuple[int, ...] = ()
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,9 @@ def box_glyph(
     """A closed module or stage: its name, its costs, and one small taper per block."""
     shapes: list[Shape] = []
     per_row = 8 if len(entries) <= 24 else min(30, math.ceil(math.sqrt(len(entries) * 4)))
+    height = _ROW + (_TIMES if any(e.times > 1 for e in entries) else 0)
     for i, entry in enumerate(entries):
-        x, y = 14 + _UNIT * (i % per_row), 50 + _ROW * (i // per_row)
+        x, y = 14 + _UNIT * (i % per_row), 50 + height * (i // per_row)
         shapes += _small(entry, skips, x, y)
     rows = math.ceil(len(entries) / per_row)
     w = max(
@@ -151,7 +154,7 @@ def box_glyph(
     shapes.append(["t", "title", 27, 20, fit(title, TITLE, room, bold=True, tail=True)])
     shapes.append(["t", "meta", w - 12, 20, meta])
     shapes.append(["t", "sub", 14, 37, fit(subtitle, SMALL, w - 28)])
-    return Glyph(w, 48 + (_ROW * rows + 2 if rows else 0), shapes)
+    return Glyph(w, 48 + (height * rows + 2 if rows else 0), shapes)
 
 
 def _small(entry: Entry, skips: Sequence[Skip], x: float, y: float) -> list[Shape]:
@@ -174,6 +177,8 @@ def _small(entry: Entry, skips: Sequence[Skip], x: float, y: float) -> list[Shap
         d = f"M{_n(left)},{_n(axis)}V{_n(top + 5)}Q{_n(left)},{_n(top)} {_n(left + 5)},{_n(top)}"
         d += f"H{_n(right - 5)}Q{_n(right)},{_n(top)} {_n(right)},{_n(top + 5)}V{_n(foot)}"
         shapes.append(["s", skip, d, f"M{_n(right)},{_n(foot + 5)}l-3.2,-5.5h6.4Z", 0.6])
+    if entry.times > 1:
+        shapes.append(["t", "tag-text", x + 12, y + 38, f"× {entry.times}"])
     if entry.block < 0 and entry.skips:
         shapes.append(["p", "wire", f"M{_n(x - 4)},{_n(axis)}H{_n(x + 21)}"])
         shapes.append(_symbol(x + 26, axis, skips[entry.skips[0]].kind, 5))

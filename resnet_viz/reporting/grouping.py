@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from resnet_viz.analysis.blocks import common_module
+from resnet_viz.core.graph import is_inside
 from resnet_viz.core.structure import Block, Stage, Structure
 
 GroupKind = Literal["module", "block", "stage"]
+Span = tuple[int, int, str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Group:
         id: Unique key; the module path where that is free.
         block: Index of the block it carries; -1 for none.
         stage: Index of the stage it is; -1 for none.
+        repeat: Index of the folded repeat whose first copy it is; -1 for none.
         parent: Index of the box around it; -1 for the drawing itself.
         items: What it holds, in order: an op's position, or ``-1 - index`` of a box.
     """
@@ -39,6 +43,7 @@ class Group:
     id: str = ""
     block: int = -1
     stage: int = -1
+    repeat: int = -1
     parent: int = -1
     items: list[int]
 
@@ -53,15 +58,23 @@ class Grouping:
     """Block index -> index of the box that shows it."""
 
 
-def group_ops(modules: Sequence[str], position: dict[str, int], structure: Structure) -> Grouping:
+def group_ops(
+    modules: Sequence[str],
+    position: dict[str, int],
+    structure: Structure,
+    repeats: Sequence[Span] = (),
+) -> Grouping:
     """The boxes of a drawing.
 
     Args:
         modules: Module path per drawn op, in order.
         position: Op id -> its place in ``modules``; ops not drawn are left out.
         structure: The blocks and stages to show.
+        repeats: Per folded repeat the first place of its first copy, one past the last,
+            and the module that holds all copies.
     """
     groups = _runs(modules)
+    _claim_repeats(groups, repeats, modules)
     _claim_blocks(groups, structure.blocks, position)
     _claim_stages(groups, structure.stages, structure.blocks, position)
     return _nest(groups, len(modules))
@@ -91,6 +104,26 @@ def _runs(modules: Sequence[str]) -> list[Group]:
         if group.high - group.low > 1:
             innermost.setdefault((group.low, group.high), group)
     return list(innermost.values())
+
+
+def _claim_repeats(groups: list[Group], repeats: Sequence[Span], modules: Sequence[str]) -> None:
+    """A box for each folded repeat; of its own where it is no module."""
+    found = {(g.low, g.high): g for g in groups}
+    for i, (low, high, around) in enumerate(repeats):
+        home = found.get((low, high))
+        if home is not None and home.path == around:
+            # That one stands for the module, and not for the first copy in it.
+            home = None
+        elif home is not None and around:
+            # Of the module around it nothing but the first copy may be left.
+            beside = [*modules[max(low - 1, 0) : low], *modules[high : high + 1]]
+            if not any(is_inside(path, around) for path in beside):
+                groups.append(Group(path=around, low=low, high=high, items=[]))
+        if home is None:
+            path = common_module(modules[low:high])
+            home = Group(path=path, low=low, high=high, id=f"repeat:{path or i}", items=[])
+            groups.append(home)
+        home.repeat = i
 
 
 def _claim_blocks(groups: list[Group], blocks: Sequence[Block], position: dict[str, int]) -> None:
@@ -175,6 +208,7 @@ def _claim_stages(
             for g in groups
             if g.block < 0
             and g.stage < 0
+            and g.repeat < 0
             and g.low <= low
             and high <= g.high
             and all(held[id(c)] == i for c in carriers if g.low <= c.low and c.high <= g.high)
@@ -190,10 +224,10 @@ def _claim_stages(
 
 def _nest(groups: list[Group], count: int) -> Grouping:
     """Sorts the boxes, drops those that hold one thing only, and fills them."""
-    keep = sorted(groups, key=lambda g: (g.low, -g.high, g.block >= 0))
+    keep = sorted(groups, key=lambda g: (g.low, -g.high, g.repeat >= 0, g.block >= 0))
     while True:
         root = _fill(keep, count)
-        alone = {id(g) for g in keep if g.kind == "module" and len(g.items) == 1}
+        alone = {id(g) for g in keep if g.kind == "module" and g.repeat < 0 and len(g.items) == 1}
         if not alone:
             break
         keep = [g for g in keep if id(g) not in alone]

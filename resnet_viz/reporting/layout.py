@@ -20,6 +20,7 @@ METRICS = {
     "gapY": 20.0,  # between rows
     "lane": 11.0,  # between lanes
     "gutter": 56.0,  # between broken columns
+    "cards": 6.0,  # how far the cards behind a folded box stand out, right and below
 }
 """Distances in pixels; shipped with the data, so that there is one copy."""
 
@@ -132,7 +133,11 @@ def _sizes(
             if natural and natural[i + 1].h <= inner:
                 boxes[i + 1] = natural[i + 1]
             elif opened[i]:
-                boxes[i + 1] = _box(data, data["plans"][i + 1], boxes, group["tw"], inner)
+                box = _box(data, data["plans"][i + 1], boxes, group["tw"], inner)
+                if "times" in group:
+                    box.w += data["metrics"]["cards"]
+                    box.h += data["metrics"]["cards"]
+                boxes[i + 1] = box
             else:
                 boxes[i + 1] = _closed(group["w"], group["h"])
     boxes[0] = _box(data, data["plans"][0], boxes, -1, limit)

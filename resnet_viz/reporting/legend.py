@@ -13,7 +13,7 @@ _OPS = {
     "conv1": "1×1 convolution", "conv3": "3×3 convolution", "conv": "convolution",
     "norm": "norm", "act": "activation", "add": "add", "mul": "multiply", "cat": "concat",
     "linear": "linear", "pool": "pooling", "attention": "attention", "shape": "shape",
-    "other": "other", "io": "input or output",
+    "other": "other", "io": "input or output", "raised": "forward raised here",
 }  # fmt: skip
 _GAP = 26.0
 _SWATCH = "M3,1H17a3,3 0 0 1 3,3V11a3,3 0 0 1 -3,3H3a3,3 0 0 1 -3,-3V4a3,3 0 0 1 3,-3Z"
@@ -45,6 +45,10 @@ def legend(data: dict[str, Any]) -> list[Row]:
             families[block["family"]].append(block["kind"])
     for family, kinds in families.items():
         entry([(f"mini f-{family}", _TAPER)], f"{', '.join(kinds)} block", 30)
+    if any("times" in group for group in data["groups"]):
+        card = "h18a3,3 0 0 1 3,3v4a3,3 0 0 1 -3,3h-18a3,3 0 0 1 -3,-3v-4a3,3 0 0 1 3,-3Z"
+        entry([("card", f"M{x},{y}{card}") for x, y in ((8, 4.5), (5.5, 2.5), (3, 0.5))],
+              "× n: n equal parts in a row, drawn once", 30)  # fmt: skip
     kinds_drawn = {node["kind"] for node in data["nodes"]}
     for css, text in _OPS.items():
         if css in kinds_drawn:

@@ -27,7 +27,7 @@ LIGHT = {
     "conv1": "#fbc38a", "conv3": "#f2774a", "conv": "#dd5a3a", "norm": "#eaeef4",
     "act": "#fde9a0", "add": "#8fcbfb", "mul": "#93dfbf", "cat": "#aebffb",
     "linear": "#cdbdfb", "pool": "#c2e8d3", "attention": "#f7b6d6", "shape": "#f4f6f9",
-    "io": "#dde4ee", "other": "#f0f2f7",
+    "io": "#dde4ee", "other": "#f0f2f7", "raised": "#c4243b", "on-raised": "#ffffff",
     "grad-0": "#46327e", "grad-1": "#365c8d", "grad-2": "#277f8e", "grad-3": "#1fa187",
     "grad-4": "#4ac16d", "grad-5": "#a0da39", "grad-6": "#f3d81c",
 }  # fmt: skip
@@ -47,7 +47,7 @@ DARK = LIGHT | {
     "conv1": "#f0ad6b", "conv3": "#e8693c", "conv": "#d2502f", "norm": "#b9c3d2",
     "act": "#e8cf78", "add": "#6bb5f2", "mul": "#66caa0", "cat": "#8ba2f2",
     "linear": "#b29df2", "pool": "#93cfae", "attention": "#ec93c0", "shape": "#8995a7",
-    "io": "#a9b6c9", "other": "#a4b0c1",
+    "io": "#a9b6c9", "other": "#a4b0c1", "raised": "#ff7b8a", "on-raised": "#131a24",
 }  # fmt: skip
 """The same names -> colour on dark."""
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.raised import in_sight
 
 RenderFunction: TypeAlias = Callable[[Report, RenderOptions], bytes]
 
@@ -44,7 +45,7 @@ class Renderer:
         if isinstance(function, str):
             module, _, name = function.partition(":")
             function = cast(RenderFunction, getattr(import_module(module), name))
-        data: Any = function(report, options or RenderOptions())
+        data: Any = function(report, in_sight(report, options or RenderOptions()))
         if not isinstance(data, bytes):
             raise UserError(
                 f"renderer {self.name!r} gave {type(data).__name__}; it must return bytes "

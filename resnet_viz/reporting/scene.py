@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Skip
-from resnet_viz.reporting.diagram import diagram
+from resnet_viz.reporting.diagram import drawn
+from resnet_viz.reporting.folding import fold
 
 NodeKind = Literal["op", "body", "join", "module"]
 EdgeKind = Literal["plain", "skip", "shortcut"]
@@ -55,12 +56,14 @@ class Scene:
     """What to draw.
 
     Attributes:
+        report: What is drawn: the report, folded where repeats are drawn once.
         data: The diagram's JSON, for names, chips, colours and totals.
         boxes: Indices of the groups that are open, each after the one around it.
         nodes: All nodes, in execution order.
         edges: All edges, each skip's mark among them.
     """
 
+    report: Report
     data: dict[str, Any]
     boxes: tuple[int, ...]
     nodes: tuple[SceneNode, ...]
@@ -80,7 +83,8 @@ def scene(report: Report, options: RenderOptions) -> Scene:
     Raises:
         UserError: If ``options.focus`` is no module that ran.
     """
-    data = diagram(report, options)
+    folded = fold(report, options)
+    data = drawn(folded, options)
     is_open = _opened(data, options.collapse)
     stand_in = _StandIn(data, is_open)
     nodes: dict[str, SceneNode] = {}
@@ -91,8 +95,9 @@ def scene(report: Report, options: RenderOptions) -> Scene:
         # A block that is nothing but its join (a gate of one op) still has a body.
         body = stand_in.body(int(node.key[1:]))
         nodes.setdefault(body.key, body)
-    edges = _edges(report.structure.skips, data, stand_in)
+    edges = _edges(folded.report.structure.skips, data, stand_in)
     return Scene(
+        report=folded.report,
         data=data,
         boxes=tuple(i for i in range(len(is_open)) if stand_in.shown(i)),
         nodes=tuple(sorted(nodes.values(), key=lambda n: (n.order, n.key))),

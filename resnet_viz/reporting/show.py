@@ -7,7 +7,9 @@ from pathlib import Path
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import count, si
+from resnet_viz.reporting.cost_wording import total_text
 from resnet_viz.reporting.files import check_writable, write_atomically
+from resnet_viz.reporting.raised import in_sight
 from resnet_viz.reporting.registry import Renderer, renderer_for, resolve_renderer
 
 _FRAME_HEIGHT = 640
@@ -29,7 +31,8 @@ def render(report: Report, format: str | Renderer, options: RenderOptions | None
     if options.engine == "dot" and renderer.name in ("svg", "png"):
         from resnet_viz.reporting.to_dot import render_dot, run_dot
 
-        return run_dot(render_dot(report, options).decode(), renderer.name)
+        source = render_dot(report, in_sight(report, options))
+        return run_dot(source.decode(), renderer.name)
     return renderer(report, options)
 
 
@@ -62,7 +65,8 @@ def summary_line(report: Report) -> str:
     bottlenecks = len(structure.blocks_of("bottleneck"))
     return (
         f"{graph.name}: {count(len(graph), 'op')}, {si(graph.total_params)} params, "
-        f"{si(graph.total_macs)} MACs, {count(len(structure.skips), 'skip')}, "
+        f"{total_text(graph.total_macs, len(graph.uncounted))}, "
+        f"{count(len(structure.skips), 'skip')}, "
         f"{count(bottlenecks, 'bottleneck')}, {count(len(report.findings), 'finding')}"
     )
 

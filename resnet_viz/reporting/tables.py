@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -12,13 +13,14 @@ from resnet_viz.core.measurement import EdgeShare, GradientFlow, GradientStats, 
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block, Cost, Skip
 from resnet_viz.core.units import nbytes, percent, scientific, shape, si
+from resnet_viz.reporting.cost_wording import ESTIMATE, SAVED, macs_text, memory_rows
+from resnet_viz.reporting.folded_boxes import copies_row, members_of
 from resnet_viz.reporting.labels import op_class, op_label
 from resnet_viz.reporting.wording import block_widths
 
 Row: TypeAlias = dict[str, Any]
 
 NOTHING = "–"
-TINTS = 6
 _NORMS = ("norm",)
 
 
@@ -71,11 +73,10 @@ class Facts:
 
     @cached_property
     def costs(self) -> dict[str, dict[str, Cost]]:
-        """Costs by what they are of: ``ops``, ``modules``, ``blocks``, ``stages``."""
+        """Costs by what they are of: ``ops``, ``blocks``, ``stages``."""
         costs = self.structure.costs
         return {
             "ops": {c.key: c for c in costs.ops},
-            "modules": {c.key: c for c in costs.modules},
             "blocks": {c.key: c for c in costs.blocks},
             "stages": {c.key: c for c in costs.stages},
         }
@@ -157,18 +158,21 @@ def _layer_row(facts: Facts, op: Op, weighted: bool) -> Row:
         "params": si(op.params) if op.params else NOTHING,
         "macs": "not counted" if op.macs is None else si(op.macs) if op.macs else NOTHING,
         "memory": nbytes(memory) if memory else NOTHING,
+        "saved": _saved(cost.saved_bytes if cost else None),
         "grad": scientific(weight.l2) if weight else NOTHING,
         "rms": scientific(weight.rms) if weight else NOTHING,
         "ratio": scientific(ratio) if ratio is not None else NOTHING,
         "arriving": scientific(call.rms) if call else NOTHING,
         "source": op.source_line,
         "inplace": op.inplace,
+        "raised": facts.graph.failure is not None and op.id == facts.graph.failure.op,
     }
 
 
 def cost_rows(facts: Facts, drawing: Row) -> Row:
-    """Totals, and one row per stage and per block, with each one's part of the total."""
-    total = facts.structure.costs.total
+    """Totals, and a row per stage, block and kind of op, with each one's part of the total."""
+    costs, graph = facts.structure.costs, facts.graph
+    total = costs.total
     by_stage, by_block = facts.costs["stages"], facts.costs["blocks"]
     stages = [
         _cost_row(by_stage[s.name], total)
@@ -187,13 +191,26 @@ def cost_rows(facts: Facts, drawing: Row) -> Row:
         for b in facts.structure.blocks
         if b.skip.join in by_block
     ]
+    calls = Counter(op.kind for op in graph.ops)
+    kinds = [
+        _cost_row(cost, total) | {"name": cost.key, "calls": f"{calls[cost.key]:,}"}
+        for cost in sorted(costs.kinds, key=lambda c: (-c.macs, -c.params, -c.activation_bytes))
+    ]
     return {
-        "params": si(total.params),
-        "macs": si(total.macs),
+        "params": si(graph.total_params),
+        "macs": macs_text(total.macs, total.uncounted),
+        "flops": macs_text(total.flops, total.uncounted),
         "memory": nbytes(total.activation_bytes),
-        "uncounted": [facts.name(op) for op in facts.graph.uncounted],
+        "uncounted": [str(op) for op in graph.uncounted],
+        "saved": total.saved_bytes is not None,
+        "notes": [*([SAVED] if total.saved_bytes is not None else []), ESTIMATE],
+        "totals": [
+            {"name": name, "size": size, "what": what}
+            for name, size, what in memory_rows(graph, costs)
+        ],
         "stages": stages,
         "blocks": blocks,
+        "kinds": kinds,
     }
 
 
@@ -234,20 +251,26 @@ def stage_tints(facts: Facts, drawing: Row) -> list[int]:
 def group_rows(facts: Facts, drawing: Row) -> dict[str, Row]:
     """What the inspector says of each box of the diagram, by its id."""
     ids = [node["id"] for node in drawing["nodes"]]
+    members = members_of(facts.graph, drawing)
     rows = {}
     for group in drawing["groups"]:
         costs = [
             cost
-            for op in ids[group["low"] : group["high"]]
+            for drawn in ids[group["low"] : group["high"]]
+            for op in members.get(drawn, [drawn])
             if (cost := facts.costs["ops"].get(op)) is not None
         ]
         rows[group["id"]] = {
             "type": group.get("type_name", ""),
             "join": drawing["blocks"][group["block"]]["join"] if "block" in group else "",
             "params": si(sum(c.params for c in costs)),
-            "macs": si(sum(c.macs for c in costs)),
+            "macs": macs_text(sum(c.macs for c in costs), sum(c.uncounted for c in costs)),
+            "flops": macs_text(sum(c.flops for c in costs), sum(c.uncounted for c in costs)),
             "memory": nbytes(sum(c.activation_bytes for c in costs)),
-        }
+            "saved": nbytes(sum(c.saved_bytes or 0 for c in costs))
+            if facts.structure.costs.total.saved_bytes is not None
+            else "",
+        } | copies_row(group)
     return rows
 
 
@@ -255,11 +278,17 @@ def _cost_row(cost: Cost, total: Cost) -> Row:
     return {
         "params": si(cost.params) if cost.params else NOTHING,
         "params_part": _part(cost.params, total.params),
-        "macs": si(cost.macs) if cost.macs else NOTHING,
+        "macs": macs_text(cost.macs, cost.uncounted, NOTHING),
         "macs_part": _part(cost.macs, total.macs),
         "memory": nbytes(cost.activation_bytes) if cost.activation_bytes else NOTHING,
         "memory_part": _part(cost.activation_bytes, total.activation_bytes),
+        "saved": _saved(cost.saved_bytes),
+        "saved_part": _part(cost.saved_bytes or 0, total.saved_bytes or 0),
     }
+
+
+def _saved(size: int | None) -> str:
+    return nbytes(size) if size else NOTHING
 
 
 def _part(value: int, total: int) -> float:

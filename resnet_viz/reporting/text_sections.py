@@ -20,6 +20,7 @@ from resnet_viz.core.report import Report
 from resnet_viz.core.units import count, percent, scientific
 from resnet_viz.reporting.charts import slope_sentence
 from resnet_viz.reporting.labels import op_label
+from resnet_viz.reporting.raised import MARK, banner
 from resnet_viz.reporting.tables import NOTHING, Facts
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
@@ -40,10 +41,39 @@ def section(title: str, lines: Iterable[str]) -> RenderableType:
     return Group(Text(f"\n{title}", style="bold"), *body)
 
 
+def raised_section(report: Report) -> list[RenderableType]:
+    """What happened where ``forward`` raised; nothing where it did not."""
+    told = banner(report.graph)
+    if told is None:
+        return []
+    rows = [
+        (name if not i else "", text)
+        for name, texts in told["rows"]
+        for i, text in enumerate(texts)
+    ]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, text in rows:
+        table.add_row(plain(f"  {name.lower()}"), plain(text))
+    head = plain(f"forward {MARK}: {told['error']}", "bold red")
+    return [Group(head, table, plain(f"  {told['ran']}"), Text())]
+
+
 def missing(report: Report, name: str) -> list[RenderableType]:
     """Why a section that was asked for is not there; nothing where nobody asked."""
     reasons = [m.reason for m in report.missing if m.section == name]
     return [section(name, reasons)] if reasons else []
+
+
+def traced_section(report: Report) -> list[RenderableType]:
+    """Which input was traced, where it came from, and whether on meta, fake or real tensors."""
+    how = report.graph.how
+    run = ": ".join(filter(None, (f"{how.mode} run", how.why)))
+    return [section("traced", [f"input {report.provenance.input}", run])]
+
+
+def proof_section(report: Report) -> list[RenderableType]:
+    """Whether the trace was verified; nothing where nobody asked."""
+    return [section("proof", [report.proof.sentence])] if report.proof is not None else []
 
 
 def gradient_section(report: Report) -> list[RenderableType]:

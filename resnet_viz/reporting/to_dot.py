@@ -27,13 +27,16 @@ from resnet_viz.reporting.dot_labels import (
     title_label,
 )
 from resnet_viz.reporting.escaping import xml_safe
+from resnet_viz.reporting.folded_boxes import in_copies, times_of, title_of
 from resnet_viz.reporting.palette import DARK, LIGHT
+from resnet_viz.reporting.raised import KIND
 from resnet_viz.reporting.scene import Scene, SceneEdge, SceneNode, scene
 
 __all__ = ["render_dot", "render_pdf", "run_dot"]
 
 _FONT = "DejaVu Sans"
 _NO_BLOCK = {"class": "", "block_kind": "", "module": "", "join": "", "squeeze": ""}
+_ALONE = {"peripheries": "1", "times": ""}
 _JOIN_SIGN = {"add": "+", "mul": "×", "cat": "∥"}
 
 
@@ -59,8 +62,8 @@ class _Writer:
     """One drawing; holds what its parts share."""
 
     def __init__(self, report: Report, options: RenderOptions) -> None:
-        self.report = report
         self.scene: Scene = scene(report, options)
+        self.report, self.whole = self.scene.report, report
         self.data = self.scene.data
         self.colours = DARK if options.theme == "dark" else LIGHT
         self.title = options.title or report.graph.name
@@ -72,7 +75,7 @@ class _Writer:
         dot.attr(
             rankdir="TB", newrank="true", splines="spline", nodesep="0.35", ranksep="0.32",
             bgcolor=colours["bg"], fontname=_FONT, fontsize="12", fontcolor=colours["fg"],
-            label=title_label(self.report, self.title, colours), labelloc="t", labeljust="l",
+            label=title_label(self.whole, self.title, colours), labelloc="t", labeljust="l",
             tooltip=_text(self.title), pad="0.3",
         )  # fmt: skip
         if len(self.scene.edges) > 2 * len(self.scene.nodes):
@@ -113,17 +116,24 @@ class _Writer:
             fill = f"stage-{group['tint']}"
             stage = self.report.structure.stages[group["stage"]] if "stage" in group else None
             words = shape(stage.resolution) if stage and stage.resolution else words
-        name = group["module"] if "block" in group else group["label"]
-        label = f"{name}  {words}".strip()
-        numbers = numbers_of({"params": group["params"], "macs": group["macs"]})
+        name = title_of(group, group["module"] if "block" in group else group["label"])
+        label = f"{name}  {words}{times_of(group)}".strip()
+        numbers = numbers_of({key: group[key] for key in ("params", "macs", "uncounted")})
         return {
-            "label": _text(f"{label}  {numbers}".strip()),
+            "label": _text(f"{label}  {numbers}{in_copies(group)}".strip()),
             "labelloc": "t", "labeljust": "l", "style": "filled,rounded",
             "fillcolor": colours[fill], "color": colours[line],
             "penwidth": "2" if "block" in group else "1",
             "fontcolor": colours[ink], "fontname": _FONT, "fontsize": "11",
             "tooltip": _text(f"{group['module']} {words}"),
-        } | marks  # fmt: skip
+        } | marks | self._times(group)  # fmt: skip
+
+    def _times(self, fact: dict[str, Any]) -> dict[str, str]:
+        """A double frame for what is drawn once and stands for several."""
+        if "folds" not in self.data:
+            return {}
+        times = fact.get("times", 0)
+        return {"peripheries": "2", "times": str(times)} if times else _ALONE
 
     def _marks(self, index: int) -> dict[str, str]:
         block = self.report.structure.blocks[index]
@@ -138,11 +148,19 @@ class _Writer:
     def _node(self, dot: graphviz.Digraph, node: SceneNode) -> None:
         draw = {"op": self._op, "join": self._join, "body": self._body, "module": self._module}
         marks = self._marks(node.block) if node.block >= 0 else {}
+        if node.kind in ("body", "module"):
+            marks |= self._times(node.fact)
         dot.node(node.key, **(draw[node.kind](node) | marks))
 
     def _op(self, node: SceneNode) -> dict[str, str]:
         fact, colours = node.fact, self.colours
         kind = fact["kind"] if fact["kind"] in colours else "other"
+        if kind == KIND:
+            return {
+                "label": op_label(fact, colours["on-raised"]), "class": KIND,
+                "fillcolor": colours[KIND], "color": colours[KIND], "penwidth": "3",
+                "peripheries": "2", "op": _text(fact["id"]), "tooltip": self._tooltip(fact),
+            }  # fmt: skip
         fill = colours[f"grad-{fact['g']}"] if "g" in fact else colours[kind]
         return {
             "label": op_label(fact, _ink(fill)),
@@ -193,7 +211,7 @@ class _Writer:
         }
 
     def _tooltip(self, fact: dict[str, Any]) -> str:
-        lines = [fact["id"], fact.get("shape", ""), numbers_of(fact)]
+        lines = [fact["id"], fact.get("note") or fact.get("shape", ""), numbers_of(fact)]
         flow = self.report.gradient_flow
         if flow is not None and fact["id"] in self.report.graph:
             lines += [
@@ -219,10 +237,10 @@ class _Writer:
         if edge.kind == "shortcut":
             dot.edge(edge.src, edge.dst, **(attributes | {"class": "shortcut"}))
             return
-        words = f"{skip.kind} skip from {skip.fork} to {skip.join}"
+        words = f"{skip.kind} skip from {fact['fork']} to {fact['join']}"
         attributes |= {
-            "class": f"skip {skip.kind}", "skip_kind": skip.kind, "fork": _text(skip.fork),
-            "join": _text(skip.join),
+            "class": f"skip {skip.kind}", "skip_kind": skip.kind, "fork": _text(fact["fork"]),
+            "join": _text(fact["join"]),
         }  # fmt: skip
         if "share" in fact:
             share = fact["share"]

@@ -14,7 +14,7 @@ def render_graphml(report: Report, options: RenderOptions) -> bytes:
     import networkx as nx
 
     graph = to_networkx(report)
-    graph.graph["name"] = xml_safe(graph.graph["name"])
+    _clean(graph.graph)
     clean = nx.relabel_nodes(graph, {name: xml_safe(name) for name in graph})
     for _, data in clean.nodes(data=True):
         _clean(data)

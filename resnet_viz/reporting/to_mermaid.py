@@ -13,7 +13,9 @@ from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import percent, si
 from resnet_viz.reporting.dot_labels import shortened
 from resnet_viz.reporting.escaping import xml_safe
+from resnet_viz.reporting.folded_boxes import in_copies, times_of, title_of
 from resnet_viz.reporting.palette import DARK, LIGHT
+from resnet_viz.reporting.raised import KIND
 from resnet_viz.reporting.scene import Scene, SceneEdge, SceneNode, scene
 from resnet_viz.reporting.wording import block_widths
 
@@ -39,9 +41,9 @@ def render_mermaid(report: Report, options: RenderOptions) -> bytes:
     lines = ["---", f"title: {json.dumps(title, ensure_ascii=False)}", "---", "flowchart TB"]
     if len(drawn.edges) > _MOST_EDGES:
         lines.append(f"  %% {len(drawn.edges)} edges: GitHub draws at most {_MOST_EDGES}")
-    lines += _box(report, drawn, -1, 1)
-    lines += [f"  {_edge(report, drawn, edge)}" for edge in drawn.edges]
-    lines += [f"  {line}" for line in _styles(report, drawn, options)]
+    lines += _box(drawn.report, drawn, -1, 1)
+    lines += [f"  {_edge(drawn.report, drawn, edge)}" for edge in drawn.edges]
+    lines += [f"  {line}" for line in _styles(drawn.report, drawn, options)]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -54,8 +56,9 @@ def _box(report: Report, drawn: Scene, box: int, depth: int) -> Iterator[str]:
         group = drawn.data["groups"][child]
         block = group.get("block", -1)
         kind = report.structure.blocks[block].title if block >= 0 else group["type_name"]
-        name = group["module"] if block >= 0 else group["label"]
-        yield f'{indent}subgraph b{child}["{_escaped(f"{shortened(name)} · {kind}")}"]'
+        name = shortened(title_of(group, group["module"] if block >= 0 else group["label"]))
+        label = f"{name} · {kind}{times_of(group)}"
+        yield f'{indent}subgraph b{child}["{_escaped(label)}"]'
         yield from _box(report, drawn, child, depth + 1)
         yield f"{indent}end"
 
@@ -66,13 +69,14 @@ def _node(report: Report, node: SceneNode) -> str:
         return f'{node.key}(("{_escaped(_SIGN.get(fact["kind"], "+"))}"))'
     if node.kind == "body":
         block = report.structure.blocks[node.block]
-        rows = [f"{shortened(block.module)} · {block.title}", block_widths(block)]
+        name = shortened(title_of(fact, block.module))
+        rows = [f"{name} · {block.title}{times_of(fact)}", block_widths(block)]
     elif node.kind == "module":
-        rows = [shortened(fact["label"]), fact["type_name"]]
+        rows = [shortened(title_of(fact, fact["label"])), f"{fact['type_name']}{times_of(fact)}"]
     else:
-        rows = [fact["label"], fact["shape"]]
+        rows = [fact["label"], fact.get("note") or fact.get("shape", "")]
     if fact.get("params"):
-        rows.append(f"{si(fact['params'])} params")
+        rows.append(f"{si(fact['params'])} params{in_copies(fact)}")
     return f'{node.key}["{"<br/>".join(_escaped(row) for row in rows if row)}"]'
 
 
@@ -108,6 +112,11 @@ def _styles(report: Report, drawn: Scene, options: RenderOptions) -> Iterator[st
                     f"stroke-width:2px,color:{colours[f'{family}-fg']}"
                 )
             members.setdefault(name, []).append(key)
+    raised = [node.key for node in drawn.nodes if node.fact.get("kind") == KIND]
+    if raised:
+        members[KIND] = raised
+        fill, ink = colours[KIND], colours[f"on-{KIND}"]
+        yield f"classDef {KIND} fill:{fill},stroke:{fill},stroke-width:4px,color:{ink}"
     for name, keys in members.items():
         yield f"class {','.join(keys)} {name}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.fonts import covered, font_files
+from resnet_viz.reporting.raised import lines
 from resnet_viz.reporting.to_svg import svg_text
 
 _MOST_PIXELS = 150e6  # 600 MB of RGBA; a larger drawing is scaled down to it
@@ -43,4 +44,4 @@ def _size(svg: str) -> tuple[str, str]:
 
 def _letters(report: Report) -> str:
     paths = {letter for module in report.graph.modules for letter in module.path}
-    return "".join(paths) + report.graph.name
+    return "".join((*paths, report.graph.name, *lines(report.graph)))

@@ -14,12 +14,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 from resnet_viz.core import units
 from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.cost_wording import macs_text, total_text
 from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.escaping import xml_safe
-from resnet_viz.reporting.fonts import font_face_css, text_width
+from resnet_viz.reporting.folded_boxes import in_copies, inset
+from resnet_viz.reporting.fonts import font_face_css, text_width, wrap
 from resnet_viz.reporting.layout import Layout, Placed, Point, Route, coordinates
 from resnet_viz.reporting.legend import Row, legend
 from resnet_viz.reporting.palette import static_css
+from resnet_viz.reporting.raised import STOP, lines
 
 _MARGIN, _TOP, _FOOT = 28.0, 74.0, 64.0
 _ARROW = 7.0
@@ -102,7 +105,10 @@ class _Painter:
         least = max(text_width(facts, 12), text_width(data["name"], 19, bold=True)) + 2 * _MARGIN
         width = max(layout.w + 2 * _MARGIN - 28, least, 520.0)
         rows = self._legend_rows(entries, width - 2 * _MARGIN)
-        height = _TOP + layout.h + 26 + 22 * len(rows) + 12
+        room = width - 2 * _MARGIN
+        told = [x for line in lines(self.report.graph) for x in wrap(line, 12, room, bold=True)]
+        top = _TOP + 18 * len(told)
+        height = top + layout.h + 26 + 22 * len(rows) + 12
         css = f"{font_face_css()}\n{css}" if embed_fonts else css
         shift = (width - layout.w) / 2
         head = [
@@ -115,23 +121,29 @@ class _Painter:
         ]
         self._text("heading", _MARGIN, 38, data["name"])
         self._text("facts", _MARGIN, 58, facts)
-        self.lines.append(f'<g transform="translate({_n(shift)} {_n(_TOP)})">')
+        for i, line in enumerate(told):
+            self._text("raised-line", _MARGIN, 80 + 18 * i, line)
+        self.lines.append(f'<g transform="translate({_n(shift)} {_n(top)})">')
         self._drawing()
         self.lines.append("</g>")
-        self._legend(rows, _TOP + layout.h + 26)
+        self._legend(rows, top + layout.h + 26)
         return xml_safe("\n".join([*head, *self.lines, "</svg>"])) + "\n"
 
     def _facts(self) -> str:
         """Totals of what is drawn: of the whole model unless a module is in focus."""
         data, graph = self.data, self.report.graph
-        ops = [n for n in data["nodes"] if n["kind"] != "io"]
+        ops = [n for n in data["nodes"] if n["kind"] != "io" and n["id"] != STOP]
         drawn = {n["id"] for n in ops}
         params = sum(n.get("params", 0) for n in ops) if data["focus"] else graph.total_params
         macs = sum(n.get("macs", 0) for n in ops)
-        parts = [f"{units.si(params)} parameters", f"{units.si(macs)} MACs"]
-        parts.append(units.count(len(ops), "op"))
+        unknown = sum(n.get("uncounted", 0) for n in ops)
+        parts = [f"{units.si(params)} parameters", total_text(macs, unknown)]
+        parts.append(units.count(sum(n.get("times", 1) for n in ops), "op"))
         for things, noun in ((data["blocks"], "block"), (data["skips"], "skip")):
-            kinds = Counter(x["kind"] for x in things if x["join"] in drawn)
+            kinds = Counter[str]()
+            for x in things:
+                if x["join"] in drawn:
+                    kinds[x["kind"]] += x.get("times", 1)
             parts += [units.count(n, f"{kind} {noun}") for kind, n in kinds.items()]
         if self.report.findings:
             parts.append(units.count(len(self.report.findings), "finding"))
@@ -163,26 +175,56 @@ class _Painter:
         tip = escape(_group_tip(group))
         self.lines.append(
             f"<g{_attributes(class_='group', data_group=group['id'])}><title>{tip}</title>"
+            f"{self._card_lines(group, box)}"
             f'<rect class="box open {self._face(group)}"{self._block_marks(group)} x="{_n(box.x)}" '
-            f'y="{_n(box.y)}" width="{_n(box.w)}" height="{_n(box.h)}" rx="12"/>'
+            f'y="{_n(box.y)}" width="{_n(box.w - inset(group))}" '
+            f'height="{_n(box.h - inset(group))}" rx="12"/>'
         )
         x, y = box.x + 12, box.y + 12.5
         self.lines.append(f'<path class="caret" d="M{_n(x)},{_n(y)}h8l-4,5.5Z"/>')
         self._text("group-title", box.x + 25, box.y + 19, group["title"])
+        if "badge" in group:
+            self.lines.append(f'<g transform="translate({_n(box.x)} {_n(box.y)})">')
+            for shape in group["badge"]:
+                self._shape(shape)
+            self.lines.append("</g>")
         self.lines.append("</g>")
 
     def _closed_group(self, group: dict[str, Any], box: Placed) -> None:
         self.lines.append(
             f"<g{_attributes(class_='group', data_group=group['id'])} "
             f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(_group_tip(group))}'
-            f'</title><rect class="box {self._face(group)}"{self._block_marks(group)} '
-            f'width="{_n(box.w)}" height="{_n(box.h)}" rx="10"/>'
+            f"</title>{self._cards(group, box)}"
+            f'<rect class="box {self._face(group)}"{self._block_marks(group)} '
+            f'width="{_n(box.w - inset(group))}" height="{_n(box.h - inset(group))}" rx="10"/>'
         )
-        self._gradient_bar(group, box.h, 10)
+        self._gradient_bar(group, box.h - inset(group), 10)
         self.lines.append('<path class="caret" d="M13,10.5v9l6,-4.5Z"/>')
         for shape in group["glyph"]:
             self._shape(shape)
         self.lines.append("</g>")
+
+    def _cards(self, group: dict[str, Any], box: Placed) -> str:
+        """The cards behind a closed box that stands for several, the lowest first."""
+        room = inset(group)
+        size = f'width="{_n(box.w - room)}" height="{_n(box.h - room)}" rx="10"'
+        return "".join(
+            f'<rect class="{self._card_face(group)}" x="{_n(at)}" y="{_n(at)}" {size}/>'
+            for at in ((room, room / 2) if room else ())
+        )
+
+    def _card_lines(self, group: dict[str, Any], box: Placed) -> str:
+        """Like ``_cards`` for an open box: one sees through it, so only what stands out."""
+        room = inset(group)
+        return "".join(
+            f'<path class="{self._card_face(group)} card-line" d="M{_n(box.x + at + 6)},'
+            f"{_n(box.y + box.h - room + at)}H{_n(box.x + box.w - room + at - 12)}"
+            f'a12,12 0 0 0 12,-12V{_n(box.y + at + 6)}"/>'
+            for at in ((room, room / 2) if room else ())
+        )
+
+    def _card_face(self, group: dict[str, Any]) -> str:
+        return f"card {self._face(group).removeprefix('block ')}".strip()
 
     def _face(self, group: dict[str, Any]) -> str:
         if "block" in group:
@@ -248,7 +290,15 @@ class _Painter:
             f'<rect class="op {node["kind"]}" width="{_n(box.w)}" height="{_n(box.h)}" rx="7"/>'
         )
         self._gradient_bar(node, box.h, 7)
-        self._text("op-text", box.w / 2, box.h / 2 + 4.2, node["label"])
+        if "note" in node:
+            self.lines.append(
+                f'<rect class="raised-ring" x="3" y="3" width="{_n(box.w - 6)}" '
+                f'height="{_n(box.h - 6)}" rx="5"/>'
+            )
+            self._text("op-text raised-text", box.w / 2, box.h / 2 - 3.5, node["label"])
+            self._text("op-note", box.w / 2, box.h / 2 + 13, node["note"])
+        else:
+            self._text("op-text", box.w / 2, box.h / 2 + 4.2, node["label"])
         self.lines.append("</g>")
 
     def _gradient_bar(self, item: dict[str, Any], h: float, r: float) -> None:
@@ -308,20 +358,26 @@ class _Painter:
 
 
 def _node_tip(node: dict[str, Any]) -> str:
-    lines = [node["id"], f"{node['label']} → {node.get('shape', '')}"]
+    told = [node["id"], f"{node['label']} → {node.get('note') or node.get('shape', '')}"]
     if "params" in node:
-        lines.append(f"{node['params']:,} parameters")
+        told.append(f"{node['params']:,} parameters{in_copies(node)}")
     if "macs" in node:
-        lines.append(f"{units.si(node['macs'])} MACs")
+        macs = macs_text(node["macs"], node.get("uncounted", 0))
+        told.append(f"{macs} MACs{in_copies(node)}")
     if "l2" in node:
         l2, rms = units.scientific(node["l2"]), units.scientific(node["rms"])
-        lines.append(f"‖∇‖₂ {l2} · rms {rms}")
-    return "\n".join(lines)
+        told.append(f"‖∇‖₂ {l2} · rms {rms}")
+    if "spread" in node:
+        low, high = map(units.scientific, node["spread"])
+        told.append(f"‖∇‖₂ {low} … {high}{in_copies(node)}")
+    return "\n".join(told)
 
 
 def _group_tip(group: dict[str, Any]) -> str:
     head = f"{group['id']} ({group['type_name']})" if group["type_name"] else group["id"]
-    lines = [head, f"{group['params']:,} parameters · {units.si(group['macs'])} MACs"]
+    macs = macs_text(group["macs"], group["uncounted"])
+    costs = f"{group['params']:,} parameters · {macs} MACs"
+    lines = [head, costs + in_copies(group)]
     if "block" in group:
         lines.append(f"{group['title_kind']} · squeeze {group['squeeze']:.3g}")
     return "\n".join(lines)
@@ -331,6 +387,9 @@ def _skip_tip(skip: dict[str, Any]) -> str:
     text = f"{skip['kind']} skip\n{skip['fork']} → {skip['join']}"
     if "share" in skip:
         text += f"\n{units.percent(skip['share'])} of the fork's gradient"
+    if "shares" in skip:
+        low, high = map(units.percent, skip["shares"])
+        text += f" on average, {low} … {high}{in_copies(skip)}"
     return text
 
 

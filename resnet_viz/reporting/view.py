@@ -11,16 +11,20 @@ from collections import Counter
 from typing import Any, TypeAlias
 
 from resnet_viz.analysis.diagnose import RULES
+from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.measurement import Attribution, Attributions, Finding
 from resnet_viz.core.report import Missing, Provenance, RenderOptions, Report
 from resnet_viz.core.structure import SKIP_KINDS
 from resnet_viz.core.units import count, percent, scientific, si
 from resnet_viz.reporting.charts import flow_chart, share_chart
+from resnet_viz.reporting.cost_wording import macs_text
 from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.explain import meaning
 from resnet_viz.reporting.images import SIGNED, UNSIGNED, Colour, colour_at, overlay, photograph
 from resnet_viz.reporting.legend import legend
+from resnet_viz.reporting.raised import banner
 from resnet_viz.reporting.tables import Facts, cost_rows, group_rows, layer_rows
+from resnet_viz.reporting.wording import proof_text
 
 Json: TypeAlias = dict[str, Any]
 
@@ -46,7 +50,7 @@ def view(report: Report, options: RenderOptions) -> Json:
         options: ``diagram_only`` leaves the measured sections and notes out.
 
     Returns:
-        ``title``, ``theme`` and one key per section: ``header``, ``findings``,
+        ``title``, ``theme`` and one key per section: ``raised``, ``header``, ``findings``,
         ``diagram``, ``flow``, ``skips``, ``attributions``, ``costs``, ``layers``,
         ``groups``, ``meaning``, ``provenance``, ``missing``. A section that does
         not apply is ``None`` and has a line in ``missing``.
@@ -58,6 +62,7 @@ def view(report: Report, options: RenderOptions) -> Json:
         "theme": options.theme,
         "collapse": options.collapse,
         "diagram_only": options.diagram_only,
+        "raised": banner(report.graph),
         "header": _header(facts),
         "diagram": _compact(drawing),
         "legend": _legend(drawing),
@@ -102,8 +107,8 @@ def _header(facts: Facts) -> Json:
         _kpi("Parameters", si(graph.total_params), _trainable(facts)),
         _kpi(
             "MACs",
-            si(graph.total_macs),
-            f"{count(uncounted, 'op')} not counted" if uncounted else "1 MAC = 2 FLOPs",
+            macs_text(graph.total_macs, uncounted),
+            _macs_detail(graph, uncounted),
         ),
         _kpi("Weighted layers", f"{len(facts.weighted):,}", count(len(graph.ops), "operation")),
         _kpi(
@@ -119,6 +124,14 @@ def _header(facts: Facts) -> Json:
         _verdict(facts),
     ]
     return {"name": graph.name, "kpis": kpis, "model": facts.report.provenance.model}
+
+
+def _macs_detail(graph: ModelGraph, uncounted: int) -> str:
+    if graph.failure is not None:
+        return "until forward raised"
+    if uncounted:
+        return f"{count(uncounted, 'op')} without a formula"
+    return f"{si(graph.total_flops)} FLOPs: 2 per MAC"
 
 
 def _kinds(counts: Counter[Any]) -> str:
@@ -277,6 +290,7 @@ def _provenance(report: Report) -> Json:
         ("Weights", p.weights),
         ("Input", p.input),
         ("Traced", f"{how.mode} run" + (f": {how.why}" if how.why else "")),
+        ("Proof", proof_text(report)),
         ("Measured on", p.device),
         ("Seed", "" if p.seed is None else str(p.seed)),
         ("Command", p.command),
@@ -303,7 +317,8 @@ def _missing(report: Report) -> dict[str, str]:
     }
     gone = {section: reason for section, reason in reasons.items() if not present[section]}
     if not report.structure.skips:
-        gone["skips"] = "No skip paths were found in this network."
+        where = "what ran before forward raised" if report.graph.failure else "this network"
+        gone["skips"] = f"No skip paths were found in {where}."
     return gone
 
 

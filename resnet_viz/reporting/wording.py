@@ -1,10 +1,16 @@
-"""Blocks in one line of text, for formats that cannot draw a narrowing shape."""
+"""Blocks, and the proof of a trace, in one line of text."""
 
 from __future__ import annotations
 
+from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block
 
 _MOST_PARTS = 6
+
+
+def proof_text(report: Report) -> str:
+    """Whether the graph was shown to be faithful: verified, refused and why, or not asked."""
+    return report.proof.sentence if report.proof is not None else "not asked for (--verify)"
 
 
 def block_widths(block: Block) -> str:

@@ -50,8 +50,8 @@ const hover = (ops, lines = null, event = null) => {
 // --- inspector ------------------------------------------------------------------------
 const blockByJoin = new Map(page.blocks.map(b => [b.join, b]));
 const nodeOf = new Map(page.diagram.nodes.map(n => [n.id, n]));
-const blockFacts = b => [
-  ['Branch', b.path], ['Squeeze', b.squeeze], ['Skip', `${b.skip}${b.share === '–' ? '' : `, carries ${b.share} of the gradient`}`],
+const blockFacts = (b, whose = '') => [
+  ['Branch', b.path], ['Squeeze', b.squeeze], [`Skip${whose}`, `${b.skip}${b.share === '–' ? '' : `, carries ${b.share} of the gradient`}`],
   ['From', b.fork], ['To', b.join],
 ];
 const inspect = (title, what, facts, key) => {
@@ -72,25 +72,37 @@ const inspect = (title, what, facts, key) => {
   box.append(actions);
 };
 
+const copies = op => {
+  const node = nodeOf.get(graph.standIn(op)), all = graph.opsOf('n:' + node?.id);
+  if (!node?.times) return [];
+  return [
+    ['Equal parts', `${all.indexOf(op) + 1} of ${all.length}: ${all[0]} … ${all.at(-1)}`],
+    ['Drawn as', node.id === op ? '' : node.id], ['‖∇‖₂ in all', node.spread?.map(v => v.toExponential(2)).join(' … ')],
+  ];
+};
 const selectOps = (ops, key) => {
   mark(ops, 'sel');
-  if (ops.length === 1) {
-    const found = tables.facts(ops[0]), node = nodeOf.get(ops[0]);
+  const op = ops.length === 1 ? ops[0] : String(key).startsWith('n:') ? key.slice(2) : null;
+  if (op) {
+    const found = tables.facts(op), node = nodeOf.get(op);
     const [[, name], ...rest] = found.length ? found : [['', node?.label], ['Output', node?.shape]];
-    const what = rest.find(([n]) => n === 'Operation')?.[1] || ops[0];
-    const extra = blockByJoin.has(ops[0]) ? blockFacts(blockByJoin.get(ops[0])) : [];
+    const what = rest.find(([n]) => n === 'Operation')?.[1] || op;
+    const extra = [...copies(op), ...(blockByJoin.has(op) ? blockFacts(blockByJoin.get(op)) : [])];
+    if (node?.note) extra.unshift(['Here', node.note]);
     inspect(name, what, [...rest.filter(([n]) => n !== 'Operation'), ...extra]);
     return;
   }
   const path = String(key).replace(/^[a-z]:/, '');
   const module = page.groups[path], block = blockByJoin.get(module?.join);
   const what = [block && `${block.kind} block`, module?.type].filter(Boolean).join(' · ');
-  inspect(path || 'model', what || `${ops.length} operations`, [
-    ['Ops', String(ops.length)], ['Params', module?.params], ['MACs', module?.macs], ['Activations', module?.memory],
-    ...(block ? blockFacts(block) : []),
+  inspect(module?.copies || path || 'model', what || `${ops.length} operations`, [
+    ['Equal parts', module?.of], ['Each', module?.each],
+    ['Ops', String(ops.length)], ['Params', module?.params], ['MACs', module?.macs], ['FLOPs', module?.flops], ['Activations', module?.memory], ['Saved for backward', module?.saved],
+    ...(block ? blockFacts(block, module?.copies ? ' of the first' : '') : []),
   ], key);
 };
 const selectOp = op => {
+  graph.unfold(op);
   selectOps([op], graph.keyOf(op));
   graph.select(graph.keyOf(op));
   graph.center(op);
@@ -98,6 +110,7 @@ const selectOp = op => {
 
 // --- diagram --------------------------------------------------------------------------
 const graph = RV.diagram($('graph'), page.diagram, {
+  order: tables.order,
   onHover: keys => mark([...keys].flatMap(key => graph.opsOf(key)), 'hl'),
   onSelect: key => (key == null ? mark([], 'sel') : selectOps(graph.opsOf(key), key)),
   onLayout: () => {},
@@ -144,8 +157,10 @@ document.addEventListener('click', event => {
 });
 
 // --- where the reader starts ----------------------------------------------------------
+const raised = page.diagram.nodes.find(node => node.note);
 const first = page.blocks.find(b => b.skip === 'identity') || page.blocks[0];
-if (first) { const key = graph.keyOf(first.join); selectOps(graph.opsOf(key), key); graph.select(key); }
+if (raised) { selectOps([raised.id], graph.keyOf(raised.id)); graph.select(graph.keyOf(raised.id)); graph.reveal(raised.id); }
+else if (first) { const key = graph.keyOf(first.join); selectOps(graph.opsOf(key), key); graph.select(key); }
 else if (page.flow?.ops.length) selectOps([page.flow.ops[0]]);
 
 // --- search ---------------------------------------------------------------------------

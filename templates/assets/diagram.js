@@ -43,9 +43,25 @@ const head = (points, size) => {
   return `M${n2(x)},${n2(y)}L${n2(bx - uy * half)},${n2(by + ux * half)}L${n2(bx + uy * half)},${n2(by - ux * half)}Z`;
 };
 
-RV.diagram = (svg, data, {onHover = () => {}, onSelect = () => {}, onLayout = () => {}} = {}) => {
+// The ids a drawn op stands for, in order; ids of the others then lead to it, too.
+RV.folded = (folds, order, opByName) => {
+  const first = order.map((_, i) => i), members = new Map();
+  for (const [start, size, count] of folds) for (let i = start + size; i < start + size * count; i++) first[i] = start + (i - start) % size;
+  if (folds.length) order.forEach((id, i) => {
+    let at = i;
+    while (first[at] !== at) at = first[at];
+    const drawn = order[at];
+    members.set(drawn, [...(members.get(drawn) || []), id]);
+    if (opByName.has(drawn)) opByName.set(id, opByName.get(drawn));
+  });
+  for (const [id, all] of members) if (all.length === 1) members.delete(id);
+  return members;
+};
+
+RV.diagram = (svg, data, {order = [], onHover = () => {}, onSelect = () => {}, onLayout = () => {}} = {}) => {
 const {nodes, groups, skips, blocks, plans} = data;
 const opByName = new Map(nodes.map((node, i) => [node.id, i]));
+const members = RV.folded(data.folds || [], order, opByName);
 const groupByName = new Map(groups.map((group, i) => [group.id, i]));
 const opened = groups.map(() => false);
 const items = new Map();
@@ -62,24 +78,31 @@ const keyOf = op => (opByName.has(op) ? keyAt(opByName.get(op)) : null);
 const groupOf = key => groupByName.get(String(key).startsWith('g:') ? key.slice(2) : key);
 const opsOf = key => {
   if (key == null) return [];
-  if (String(key).startsWith('n:')) return [key.slice(2)];
   const g = groups[groupOf(key)];
-  return g ? nodes.slice(g.low, g.high).map(node => node.id) : [];
+  const drawn = String(key).startsWith('n:') ? [key.slice(2)] : g ? nodes.slice(g.low, g.high).map(node => node.id) : [];
+  return members.size ? drawn.flatMap(op => members.get(op) || [op]) : drawn;
 };
 
+// What stands for an op that is not drawn, as an id; itself where it is.
+const standIn = op => nodes[opByName.get(op)]?.id ?? op;
+
 // --- words ----------------------------------------------------------------------------
+const macsText = ({macs, uncounted}) => !uncounted ? si(macs) : macs ? `${si(macs)} + ?` : '?';
+const inCopies = ({of, times}) => (of || times ? ` in ${(of || times).toLocaleString('en')} copies` : '');
 const nodeTip = node => [
-  node.id, `${node.label} → ${node.shape || ''}`,
-  node.params && `${node.params.toLocaleString('en')} parameters`, node.macs && `${si(node.macs)} MACs`,
+  node.id, `${node.label} → ${node.note || node.shape || ''}`,
+  node.params && `${node.params.toLocaleString('en')} parameters${inCopies(node)}`, node.macs != null && `${macsText(node)} MACs${inCopies(node)}`,
   node.l2 != null && `‖∇‖₂ ${sci(node.l2)} · rms ${sci(node.rms)}`,
+  node.spread && `‖∇‖₂ ${node.spread.map(sci).join(' … ')}${inCopies(node)}`,
 ].filter(Boolean).join('\n');
 const groupTip = group => [
   group.type_name ? `${group.id} (${group.type_name})` : group.id,
-  `${group.params.toLocaleString('en')} parameters · ${si(group.macs)} MACs`,
+  `${group.params.toLocaleString('en')} parameters · ${macsText(group)} MACs${inCopies(group)}`,
   group.block != null && `${group.title_kind} · squeeze ${Number(group.squeeze.toPrecision(3))}`,
 ].filter(Boolean).join('\n');
 const skipTip = skip => `${skip.kind} skip\n${skip.fork} → ${skip.join}` +
-  (skip.share == null ? '' : `\n${(skip.share * 100).toFixed(1)} % of the fork's gradient`);
+  (skip.share == null ? '' : `\n${(skip.share * 100).toFixed(1)} % of the fork's gradient`) +
+  (skip.shares ? ` on average, ${skip.shares.map(v => `${(v * 100).toFixed(1)} %`).join(' … ')}${inCopies(skip)}` : '');
 
 // --- marks ----------------------------------------------------------------------------
 const blockMarks = k => {
@@ -96,6 +119,23 @@ const skipMark = (k, d, scale, parent) => {
   tip(skipTip(skip), path);
 };
 const face = group => (group.block != null ? `block f-${blocks[group.block].family}` : group.tint != null ? `stage tint-${group.tint}` : '');
+// A box that stands for several: the cards behind it lie inside its size, the lowest first.
+const inset = group => (group.times ? data.metrics.cards : 0);
+const cardFace = group => `card ${face(group).replace('block ', '')}`.trim();
+const cards = (group, box, parent) => {
+  const room = inset(group);
+  for (const at of room ? [room, room / 2] : []) {
+    el('rect', {class: cardFace(group), x: n2(at), y: n2(at), width: n2(box.w - room), height: n2(box.h - room), rx: 10}, parent);
+  }
+};
+// One sees through an open box: of its cards there is only what stands out.
+const cardLines = (group, box, parent) => {
+  const room = inset(group);
+  for (const at of room ? [room, room / 2] : []) {
+    const d = `M${n2(box.x + at + 6)},${n2(box.y + box.h - room + at)}H${n2(box.x + box.w - room + at - 12)}a12,12 0 0 0 12,-12V${n2(box.y + at + 6)}`;
+    el('path', {class: `${cardFace(group)} card-line`, d}, parent);
+  }
+};
 const gradient = (item, h, r, parent) => {
   if (item.g == null) return;
   const q = r - 0.5;
@@ -119,36 +159,45 @@ const item = (key, label, attributes, parent) => {
 const openGroup = (group, box, layer) => {
   const g = item('g:' + group.id, `${group.title}, open`, {class: 'item group', 'data-group': group.id, 'aria-expanded': true}, layer);
   tip(groupTip(group), g);
+  cardLines(group, box, g);
   el('rect', {
-    class: `box open face ${face(group)}`, x: n2(box.x), y: n2(box.y), width: n2(box.w), height: n2(box.h), rx: 12,
+    class: `box open face ${face(group)}`, x: n2(box.x), y: n2(box.y), width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 12,
     ...(group.block == null ? {} : blockMarks(group.block)),
   }, g);
   const bar = el('g', {class: 'toggle', 'data-toggle': group.id}, g);
   el('rect', {class: 'hit', x: n2(box.x), y: n2(box.y), width: n2(group.tw + 18), height: 28}, bar);
   el('path', {class: 'caret', d: `M${n2(box.x + 12)},${n2(box.y + 12.5)}h8l-4,5.5Z`}, bar);
   text('group-title', box.x + 25, box.y + 19, group.title, bar);
+  if (!group.badge) return;
+  const badge = el('g', {transform: `translate(${n2(box.x)} ${n2(box.y)})`}, bar);
+  for (const shape of group.badge) paint[shape[0]](shape, badge);
 };
 const closedGroup = (group, box, layer) => {
   const g = item('g:' + group.id, `${group.title}, closed`, {
     class: 'item group', 'data-group': group.id, 'aria-expanded': false, transform: `translate(${n2(box.x)} ${n2(box.y)})`,
   }, layer);
   tip(groupTip(group), g);
-  el('rect', {class: `box face ${face(group)}`, width: n2(box.w), height: n2(box.h), rx: 10, ...(group.block == null ? {} : blockMarks(group.block))}, g);
-  gradient(group, box.h, 10, g);
+  cards(group, box, g);
+  el('rect', {class: `box face ${face(group)}`, width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 10, ...(group.block == null ? {} : blockMarks(group.block))}, g);
+  gradient(group, box.h - inset(group), 10, g);
   const bar = el('g', {class: 'toggle', 'data-toggle': group.id}, g);
   el('rect', {class: 'hit', width: 26, height: 28}, bar);
   el('path', {class: 'caret', d: 'M13,10.5v9l6,-4.5Z'}, bar);
   for (const shape of group.glyph) paint[shape[0]](shape, g);
 };
 const drawNode = (node, box, layer) => {
-  const g = item('n:' + node.id, `${node.label}, ${node.id}`, {class: 'item node', 'data-op': node.id, transform: `translate(${n2(box.x)} ${n2(box.y)})`}, layer);
+  const g = item('n:' + node.id, [node.label, node.id, node.note].filter(Boolean).join(', '), {class: 'item node', 'data-op': node.id, transform: `translate(${n2(box.x)} ${n2(box.y)})`}, layer);
   tip(nodeTip(node), g);
   if (node.block != null) {
     el('rect', {class: `block ring f-${blocks[node.block].family}`, x: -4, y: -4, width: n2(box.w + 8), height: n2(box.h + 8), rx: 11, ...blockMarks(node.block)}, g);
   }
   el('rect', {class: `op face ${node.kind}`, width: n2(box.w), height: n2(box.h), rx: 7}, g);
   gradient(node, box.h, 7, g);
-  text('op-text', box.w / 2, box.h / 2 + 4.2, node.label, g);
+  if (node.note) {
+    el('rect', {class: 'raised-ring', x: 3, y: 3, width: n2(box.w - 6), height: n2(box.h - 6), rx: 5}, g);
+    text('op-text raised-text', box.w / 2, box.h / 2 - 3.5, node.label, g);
+    text('op-note', box.w / 2, box.h / 2 + 13, node.note, g);
+  } else text('op-text', box.w / 2, box.h / 2 + 4.2, node.label, g);
 };
 const drawRoutes = layer => {
   const marked = [];
@@ -215,6 +264,9 @@ const centerKey = key => {
   apply();
 };
 
+// The op in the middle and large enough to read, unless all of the drawing is.
+const reveal = op => { if (K < 0.6) { K = 0.8; centerKey(keyOf(op)); } };
+
 // --- open and close -------------------------------------------------------------------
 const set = (key, open) => {
   const g = groupOf(key);
@@ -225,6 +277,10 @@ const set = (key, open) => {
   const after = boxOf(key);
   // What was clicked stays under the pointer.
   if (before && after) { TX += (before.x - after.x) * K; TY += (before.y - after.y) * K; apply(); }
+};
+// Opens the boxes around what stands for an op that is not drawn itself.
+const unfold = op => {
+  if (standIn(op) !== op) for (const g of chain(opByName.get(op))) set('g:' + groups[g].id, true);
 };
 const toggle = key => { const g = groupOf(key); if (g != null) set(key, !opened[g]); };
 const setLevel = name => {
@@ -250,7 +306,9 @@ const search = words => {
   const hits = new Set();
   let count = 0;
   nodes.forEach((node, i) => {
-    if (!wanted || node.id.toLowerCase().includes(wanted) || node.label.toLowerCase().includes(wanted)) { count++; hits.add(keyAt(i)); }
+    const called = (members.get(node.id) || [node.id]).filter(id => !wanted || id.toLowerCase().includes(wanted)).length;
+    const found = node.label.toLowerCase().includes(wanted) ? (members.get(node.id) || [node.id]).length : called;
+    if (found) { count += found; hits.add(keyAt(i)); }
   });
   for (const [key, g] of items) g.classList.toggle('dim', !!wanted && !hits.has(key) && g.getAttribute('aria-expanded') !== 'true');
   return wanted ? count : nodes.length;
@@ -279,8 +337,8 @@ const drawMap = () => {
     else if (group.block != null) rect(box, colour(blocks[group.block].family + (box.open ? '' : '-line')));
     else if (!box.open) rect(box, colour('group-line'));
   });
-  const edge = colour('edge');
-  nodes.forEach((_, i) => { if (layout.nodes[i]) rect(layout.nodes[i], edge); });
+  const edge = colour('edge'), raised = colour('raised');
+  nodes.forEach((node, i) => { if (layout.nodes[i]) rect(layout.nodes[i], node.note ? raised : edge); });
   c.strokeStyle = colour('focus');
   c.lineWidth = 1.5;
   c.strokeRect(2 - TX / K * s, 2 - TY / K * s, r.width / K * s, r.height / K * s);
@@ -383,7 +441,7 @@ addEventListener('beforeprint', fit);
 
 return {
   setLevel, toggle, expand: key => set(key, true), collapse: key => set(key, false),
-  highlight, select, center: op => centerKey(keyOf(op)), fit, zoom, keyOf, opsOf, search, minimap,
+  highlight, select, reveal, unfold, standIn, center: op => centerKey(keyOf(op)), fit, zoom, keyOf, opsOf, search, minimap,
 };
 };
 })();

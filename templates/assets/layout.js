@@ -39,11 +39,16 @@ function sizes(data, opened, limit, natural) {
     if (!seen[i]) continue;
     const inner = limit * 0.86 - 60;
     boxes[i + 1] = natural && natural[i + 1].h <= inner ? natural[i + 1] : opened[i]
-      ? box(data, data.plans[i + 1], boxes, groups[i].tw, inner)
+      ? stacked(data, groups[i], box(data, data.plans[i + 1], boxes, groups[i].tw, inner))
       : {w: groups[i].w, h: groups[i].h, enter: groups[i].w / 2, leave: groups[i].w / 2};
   }
   boxes[0] = box(data, data.plans[0], boxes, -1, limit);
   return boxes;
+}
+
+function stacked(data, {times}, b) {
+  if (times) { b.w += data.metrics.cards; b.h += data.metrics.cards; }
+  return b;
 }
 
 function box(data, plan, boxes, title, limit) {

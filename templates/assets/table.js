@@ -79,6 +79,8 @@ const all = document.getElementById('all-ops');
 all.addEventListener('change', () => layers.classList.toggle('weighted-only', !all.checked));
 
 return {
+  // All ops as they ran.
+  order: [...rowOf.keys()],
   // What a row says of an op, as [heading, text] pairs without the empty ones.
   facts(op) {
     const row = rowOf.get(op);

@@ -221,6 +221,7 @@ hostile_names = st.text(min_size=1, max_size=12).map(lambda s: s.replace(".", ""
 @example(name="\x00\x1b[31m\ufffe", title="\x00", mode="none")
 @example(name="&#0;&amp;", title="&lt;", mode="none")
 @example(name="<>", title="<!--", mode="blocks")
+@example(name="]", title="]", mode="blocks")
 def test_no_name_breaks_the_drawing(name, title, mode):
     net = synthetic.Net(name, (1, 8, 8, 8))
     y = net.conv(f"{name}.{name}", net.x, 8, 3)

@@ -1,4 +1,4 @@
-"""A module may be named anything; in every format it is only text."""
+"""A module may be named anything and an exception may say anything; it is only text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 import resnet_viz as rv
+from resnet_viz.core.errors import TraceError
 from resnet_viz.core.report import Report
 
 NAMES = (
@@ -35,9 +36,42 @@ def report(request: pytest.FixtureRequest) -> Report:
     return rv.report(Net(), input_size=(1, 4), name=request.param, n_steps=2)
 
 
+@pytest.fixture(scope="module", params=NAMES, ids=range(len(NAMES)))
+def failed(request: pytest.FixtureRequest) -> Report:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module(request.param, nn.Linear(4, 4))
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            x = next(self.children())(x)
+            raise type(f"{request.param[:40]}Error", (Exception,), {})(request.param)
+
+    with pytest.raises(TraceError) as caught:
+        rv.report(Net(), input_size=(1, 4), name="Net")
+    assert str(caught.value).isprintable()
+    assert caught.value.report is not None
+    return caught.value.report
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_it_is_only_text(report: Report, format: str) -> None:
-    data = rv.render(report, format)
+    check(rv.render(report, format), format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_an_exception_says_is_only_text(failed: Report, format: str) -> None:
+    data = rv.render(failed, format)
+    check(data, format)
+    if format not in ("png", "json", "graphml"):
+        assert b"raised here" in data
+    if format == "dot":
+        assert data.count(b'op="raised#0"') + data.count(b'op="raised#0"') >= 1
+    if format == "json":
+        assert rv.from_json(data.decode()) == failed
+
+
+def check(data: bytes, format: str) -> None:
     if format in ("svg", "graphml"):
         root = ElementTree.fromstring(data)
         assert not [e for e in root.iter() if e.tag.endswith(("script", "img"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Block, Skip
 from resnet_viz.core.units import percent, scientific, si
 from resnet_viz.reporting import render
+from resnet_viz.reporting.charts import slope_sentence
 from resnet_viz.reporting.tables import Facts
 from resnet_viz.reporting.to_text import summary_table
 from resnet_viz.reporting.wording import block_widths
@@ -242,3 +244,12 @@ def test_a_full_report_has_the_tree_and_every_section():
     places = [shown.index(word) for word in wanted]
     assert places == sorted(places)
     assert "attributions\n  no image goes in" in shown
+
+
+@pytest.mark.parametrize(("factor", "words"), [(0.5, "shrinks"), (2.0, "grows")])
+def test_a_slope_is_told_by_a_factor_above_one(factor, words):
+    slope = SimpleNamespace(factor=factor, span=factor**4, ops=("a", "b"), depths=(1, 5))
+    facts = SimpleNamespace(slope=slope, name=str)
+    assert slope_sentence(facts).endswith(
+        f"from b back to a, the norm {words} by a factor of 2.000 per layer: 16 over 4 layers."
+    )
