@@ -8,22 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from resnet_viz.core.errors import UserError
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.study import METHODS, Mode, Study, analyse, load_model, trace_batch, traced_batch
+from resnet_viz.study import (
+    METHODS,
+    Mode,
+    Study,
+    analyse,
+    load_model,
+    traced,
+    traced_batch,
+    verify_batch,
+)
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from resnet_viz.analysis.rules import Thresholds
     from resnet_viz.core.measurement import Attributions, GradientFlow
-    from resnet_viz.core.structure import Structure
+    from resnet_viz.core.proof import Proof
+    from resnet_viz.core.structure import Costs, Memory, Structure
     from resnet_viz.measuring.losses import LossFunction
     from resnet_viz.sources.inputs import InputSpec
     from resnet_viz.sources.loading import Loaded
+
+InputSize: TypeAlias = "Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]]"
+Dtypes: TypeAlias = "torch.dtype | str | Sequence[torch.dtype | str] | Mapping[str, Any]"
 
 
 def build(name: str, **changes: Any) -> nn.Module:
@@ -38,28 +53,46 @@ def build(name: str, **changes: Any) -> nn.Module:
 
 
 def load(
-    text: str, *, args: Mapping[str, Any] | None = None, weights: str | None = None, seed: int = 0
+    text: str,
+    *,
+    args: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    unsafe_load: bool = False,
+    trust_remote_code: bool = False,
 ) -> Loaded:
     """A model from what a person types, with what is known about it.
 
     Args:
-        text: ``resnet50``, ``torchvision:NAME``, ``timm:NAME``, ``file.py:Name`` or
-            ``pkg.mod:Name``.
-        args: Keyword arguments of the constructor or factory.
+        text: ``resnet50``, ``torchvision:NAME``, ``timm:NAME``, ``hf:PATH_OR_ID``,
+            ``file.py:Name``, ``pkg.mod:Name`` or ``model.pt2``.
+        args: Keyword arguments of the constructor or factory; entries of the config for
+            ``hf:``.
         weights: A file, or a tag that torchvision publishes.
         seed: Of the initial weights.
+        unsafe_load: Whether files may be unpickled that run code then.
+        trust_remote_code: Whether Python code that comes with a ``hf:`` config may run.
 
     Raises:
         UserError: In one line, for whatever keeps it from loading.
     """
-    return load_model(Study(model=text, args=args or {}, weights=weights, seed=seed))
+    study = Study(
+        model=text,
+        args=args or {},
+        weights=weights,
+        seed=seed,
+        unsafe_load=unsafe_load,
+        trust_remote_code=trust_remote_code,
+    )
+    return load_model(study)
 
 
 def trace(
     model: nn.Module | str,
     *,
-    input_size: Sequence[int] | None = None,
+    input_size: InputSize | None = None,
     input_data: Any = None,
+    dtypes: Dtypes | None = None,
     mode: Mode | None = None,
     name: str = "",
     **kwargs: Any,
@@ -68,9 +101,12 @@ def trace(
 
     Args:
         model: A module, or text as ``load`` takes it.
-        input_size: Shape of one float input, batch axis included.
-        input_data: A tensor, a tuple (``*args``) or a dict (``**kwargs``). Without
-            either, an input that suits the model is found.
+        input_size: Shape of the input, batch axis included; a list of shapes, one per
+            argument of ``forward``; or a dict of shapes by name.
+        input_data: A tensor, a tuple (``*args``) or a dict (``**kwargs``), of any values;
+            anything else, a list too, is one argument. Without either, an input that
+            suits the model is found.
+        dtypes: Of the inputs that ``input_size`` gives: one, or one for each.
         mode: Train or eval mode for this call. If ``None``: the mode the module has;
             eval where ``model`` is text.
         name: What to call the graph.
@@ -80,20 +116,130 @@ def trace(
         TraceError: If ``forward`` raises; ``.graph`` holds what ran until then.
         UserError: If no input is given and none can be found.
     """
-    study = Study(model=model, name=name, inputs=_sized(input_size), input_data=input_data)
+    study = Study(
+        model=model,
+        name=name,
+        inputs=_sized(input_size, dtypes),
+        input_data=input_data,
+        input_kwargs=kwargs,
+        sections=(),
+    )
     loaded = load_model(study)
     with loaded.running():
         batch, _, _ = traced_batch(study, loaded)
-        batch = replace(batch, kwargs={**batch.kwargs, **kwargs})
         own_mode = mode is None and not isinstance(model, str)
-        return trace_batch(loaded, batch, None if own_mode else mode == "train")
+        return traced(study, loaded, batch, None if own_mode else mode == "train")[1]
 
 
-def annotate(graph: ModelGraph) -> Structure:
-    """Skips, blocks, stages and costs of a graph."""
+def _inputs_of(graph: ModelGraph) -> tuple[InputSpec, ...]:
+    """Inputs as the graph had them; none where one was a part of a larger value."""
+    from resnet_viz.sources.inputs import InputSpec
+
+    if not all(op.label.isidentifier() and op.shape for op in graph.inputs):
+        return ()
+    return tuple(
+        InputSpec(shape=op.shape, dtype=op.outputs[0].dtype, name=op.label) for op in graph.inputs
+    )
+
+
+def verify(
+    graph: ModelGraph,
+    model: nn.Module | str,
+    *,
+    input_size: InputSize | None = None,
+    input_data: Any = None,
+    dtypes: Dtypes | None = None,
+    mode: Mode | None = None,
+    **kwargs: Any,
+) -> Proof:
+    """The proof that ``graph`` is what one forward of ``model`` does, without gradients.
+
+    The model is traced again for real and must give this graph; its calls are replayed
+    one by one without the model, and must give the bits of a plain forward, on this input
+    and on other values of it; every kernel of that forward must belong to a recorded call;
+    edges are found again from memory, and parameters and MACs are added up again. What
+    ``torch.compile`` has wrapped runs as Python; on CUDA algorithms are deterministic.
+
+    Args:
+        graph: As ``trace`` gave it, or read from JSON.
+        model: Left exactly as it came, whatever happens.
+        input_size: As ``trace`` takes it; must be as it was for the graph. If neither it nor
+            ``input_data`` is given: what the graph says of its inputs.
+        input_data: As ``trace`` takes it.
+        dtypes: Of the inputs that ``input_size`` gives.
+        mode: As ``trace`` takes it.
+        **kwargs: More keyword arguments of ``forward``.
+
+    Raises:
+        UnfaithfulError: If the graph is not what the model does, naming the op.
+        UnprovableError: If no replay can follow the forward: Python reads values of
+            tensors, draws random numbers outside torch, or the model is on meta.
+        TraceError: If ``forward`` raises.
+    """
+    study = Study(
+        model=model,
+        name=graph.name,
+        inputs=_sized(input_size, dtypes) or (() if input_data is not None else _inputs_of(graph)),
+        input_data=input_data,
+        input_kwargs=kwargs,
+        verify=True,
+    )
+    loaded = load_model(study)
+    with loaded.running():
+        batch, _, _ = traced_batch(study, loaded)
+        own_mode = mode is None and not isinstance(model, str)
+        return verify_batch(graph, loaded, batch, None if own_mode else mode == "train")
+
+
+def annotate(graph: ModelGraph, memory: Memory | None = None) -> Structure:
+    """Skips, blocks, stages and costs of a graph.
+
+    Args:
+        graph: What ran.
+        memory: What the backward keeps, as ``measure_costs`` finds it; without it the
+            costs say nothing of training.
+    """
     from resnet_viz import analysis
 
-    return analysis.annotate(graph)
+    return analysis.annotate(graph, memory)
+
+
+def measure_costs(
+    model: nn.Module | str,
+    *,
+    input_size: InputSize | None = None,
+    input_data: Any = None,
+    dtypes: Dtypes | None = None,
+    mode: Mode | None = None,
+    **kwargs: Any,
+) -> Costs:
+    """What one forward and one backward cost: parameters, MACs, bytes and peaks of memory.
+
+    Per call, module, block, stage and kind of op. Nothing is computed and no memory
+    taken wherever the model runs on meta. MACs and activations are those of a forward in
+    eval mode; what the backward keeps, and the peak of training, are those of ``mode``.
+
+    Args:
+        model: Left exactly as it came.
+        input_size: As ``trace`` takes it; costs are those of this batch size.
+        input_data: As ``trace`` takes it.
+        dtypes: Of the inputs that ``input_size`` gives.
+        mode: Train or eval mode of the backward; the mode the model has if ``None``.
+        **kwargs: More keyword arguments of ``forward``.
+
+    Raises:
+        TraceError: If ``forward`` raises.
+        UserError: If no input is given and none can be found.
+    """
+    study = Study(
+        model=model,
+        inputs=_sized(input_size, dtypes),
+        input_data=input_data,
+        input_kwargs=kwargs,
+        mode=mode,
+        sections=(),
+    )
+    return analyse(study).structure.costs
 
 
 def gradient_flow(
@@ -101,29 +247,35 @@ def gradient_flow(
     data: Any = None,
     loss_fn: LossFunction | None = None,
     *,
-    input_size: Sequence[int] | None = None,
+    input_size: InputSize | None = None,
+    dtypes: Dtypes | None = None,
     mode: Mode | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     thresholds: Thresholds | None = None,
+    **kwargs: Any,
 ) -> GradientFlow:
     """Where the gradient of one batch goes, with findings.
 
     Args:
         model: Left as it came: mode, parameters, buffers, ``.grad``, hooks, RNG.
         data: A tuple ``(inputs, targets)``: one batch; or any other iterable of such
-            tuples, whose first is taken, shuffled by ``seed`` where it shuffles. Without
-            it seeded N(0, 1) inputs and random labels.
+            tuples, whose first is taken, shuffled by ``seed`` where it shuffles.
+            ``inputs`` are what ``trace`` takes as ``input_data``; a dict or a tensor in
+            place of a tuple is inputs without targets. Without it seeded N(0, 1) inputs
+            and random labels.
         loss_fn: ``loss_fn(outputs, targets)``; the rule of ``measuring.losses``
             without one. The loss is named in the result.
-        input_size: Shape of one input where there are no data.
+        input_size: Shape of the inputs where there are no data, as ``trace`` takes it.
+        dtypes: Of these inputs.
         mode: Train or eval mode; the mode the model has if ``None``.
         device: Where to run; where the model is if ``None``.
         batch_size: Samples where there are no data; 8 if ``None``.
         seed: Of inputs, labels and dropout.
         thresholds: When to speak of vanishing, exploding and starving, as in
             ``rv.Thresholds(depth_factor=1.1)``.
+        **kwargs: More keyword arguments of ``forward``.
 
     Raises:
         UserError: If batch norm refuses the batch or nothing can be differentiated.
@@ -133,7 +285,8 @@ def gradient_flow(
         model=model,
         data=data,
         loss_fn=loss_fn,
-        inputs=_sized(input_size),
+        inputs=_sized(input_size, dtypes),
+        input_kwargs=kwargs,
         mode=mode,
         device=device,
         batch_size=batch_size,
@@ -150,31 +303,39 @@ def attribute(
     model: nn.Module | str,
     inputs: Any = None,
     *,
+    input_size: InputSize | None = None,
+    dtypes: Dtypes | None = None,
     target: int | str | None = None,
     method: str | Sequence[str] = METHODS,
     layer: str = "auto",
     n_steps: int = 50,
     device: str | None = None,
     seed: int = 0,
+    **kwargs: Any,
 ) -> Attributions:
     """What each part of the inputs contributes to the output, by Captum's methods.
 
     Args:
         model: Left as it came; runs in eval mode.
-        inputs: A tensor, a tuple (``*args``) or a dict (``**kwargs``).
+        inputs: What ``trace`` takes as ``input_data``.
+        input_size: Shape of seeded inputs instead, as ``trace`` takes it.
+        dtypes: Of these inputs.
         target: Class index; the strongest class of each sample if ``None``.
         method: One or more names of ``measuring.methods.METHODS``.
         layer: For methods that look at a layer: a module path, or ``auto``.
         n_steps: Steps of path methods.
         device: Where to run; where the model is if ``None``.
         seed: Of methods that draw.
+        **kwargs: More keyword arguments of ``forward``.
 
     Raises:
         UserError: For an unknown method, layer or target.
     """
     study = Study(
         model=model,
+        inputs=_sized(input_size, dtypes),
         input_data=inputs,
+        input_kwargs=kwargs,
         target=target,
         methods=(method,) if isinstance(method, str) else tuple(method),
         layer=layer,
@@ -189,7 +350,8 @@ def attribute(
 def report(
     model: nn.Module | str,
     *,
-    input_size: Sequence[int] | None = None,
+    input_size: InputSize | None = None,
+    dtypes: Dtypes | None = None,
     progress: Progress = SILENT,
     **options: Any,
 ) -> Report:
@@ -197,14 +359,17 @@ def report(
 
     Args:
         model: A module, or text as ``load`` takes it.
-        input_size: Shape of one float input, batch axis included.
+        input_size: Shape of the inputs, as ``trace`` takes it.
+        dtypes: Of these inputs.
         progress: Who listens.
         **options: Any other attribute of ``Study``.
 
     Raises:
+        TraceError: If ``forward`` raises; ``.report`` shows what ran until then, with the
+            failing op in red, and saves itself like any other report.
         ResnetVizError: In one line, for whatever a user can cause.
     """
-    return analyse(Study(model=model, inputs=_sized(input_size), **options), progress)
+    return analyse(Study(model=model, inputs=_sized(input_size, dtypes), **options), progress)
 
 
 def render(
@@ -225,9 +390,11 @@ def render(
     return reporting.render(value, format, options)
 
 
-def _sized(input_size: Sequence[int] | None) -> tuple[InputSpec, ...]:
+def _sized(input_size: InputSize | None, dtypes: Dtypes | None) -> tuple[InputSpec, ...]:
     if input_size is None:
+        if dtypes is not None:
+            raise UserError("dtypes without input_size: they say what its inputs are made of")
         return ()
-    from resnet_viz.sources.inputs import InputSpec
+    from resnet_viz.sources.inputs import sized_inputs
 
-    return (InputSpec(shape=tuple(input_size)),)
+    return sized_inputs(input_size, dtypes)

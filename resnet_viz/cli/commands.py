@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -14,10 +15,14 @@ import click
 from resnet_viz.cli import options
 from resnet_viz.cli.options import takes
 from resnet_viz.cli.terminal import showing
+from resnet_viz.core.progress import SILENT
 from resnet_viz.core.version import __version__
 
 if TYPE_CHECKING:
-    from resnet_viz.core.report import Section
+    from resnet_viz.core.errors import ResnetVizError
+    from resnet_viz.core.progress import Progress
+    from resnet_viz.core.report import RenderOptions, Report, Section
+    from resnet_viz.study import Study
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,10 +31,12 @@ def cli() -> None:
     """See a network, and where its gradient goes.
 
     MODEL is a variant (resnet-viz models lists them), torchvision:NAME, timm:NAME,
-    path/to/file.py:Name or pkg.mod:Name. Code in such a file is run.
+    hf:PATH_OR_ID, path/to/file.py:Name, pkg.mod:Name or a .pt2 file. Code in a Python
+    file is run.
 
     Exit codes: 0 fine, 2 a mistake in what was asked, 3 the model raised on inputs
-    the tool chose, 70 a bug, 130 Ctrl-C.
+    the tool chose, 70 a bug, 130 Ctrl-C. Where it raised, what ran until then is
+    written all the same, with the failing operation in red.
     """
 
 
@@ -61,26 +68,42 @@ def models(pattern: str, json_: bool) -> None:
 
 
 @cli.command()
-@takes(options.MODEL)
+@takes(options.MODEL, options.BUILD, options.PROOF)
 @click.option("--depth", "-d", type=click.IntRange(0), help="Levels of modules to show.")
+@options.FOLD
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead.")
-def summary(depth: int | None, json_: bool, **given: Any) -> None:
+def summary(depth: int | None, fold_repeats: bool | None, json_: bool, **given: Any) -> None:
     """The layer table: shapes, params, MACs, skips and blocks."""
-    from resnet_viz.study import analyse
-
-    made = analyse(options.study(given, ()))
+    made, ended = _analysed(options.study(given, ()))
+    _say_notes(made)
     if json_:
         click.echo(made.to_json())
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    from resnet_viz.reporting.to_text import summary_table
+        from resnet_viz.core.report import RenderOptions
+        from resnet_viz.reporting.text_sections import (
+            proof_section,
+            raised_section,
+            traced_section,
+        )
+        from resnet_viz.reporting.to_text import WIDTH, summary_table
 
-    Console().print(summary_table(made, depth=depth))
+        console = Console()
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = WIDTH
+        table = summary_table(
+            made, depth=depth, memory=console.width >= 120, fold_repeats=fold_repeats
+        )
+        shown = (*raised_section(made), table, *traced_section(made), *proof_section(made))
+        console.print(*shown, sep="\n")
+        _say_folded(made, RenderOptions(fold_repeats=fold_repeats))
+    if ended is not None:
+        raise ended
 
 
 @cli.command()
-@takes(options.MODEL, options.OUTPUT)
+@takes(options.MODEL, options.BUILD, options.PROOF, options.OUTPUT)
 def diagram(**given: Any) -> None:
     """The architecture: skip paths and bottlenecks made unmistakable.
 
@@ -90,7 +113,7 @@ def diagram(**given: Any) -> None:
 
 
 @cli.command()
-@takes(options.MODEL, options.RUN, options.GRADIENTS, options.OUTPUT)
+@takes(options.MODEL, options.RUN, options.PROOF, options.GRADIENTS, options.OUTPUT)
 def gradflow(**given: Any) -> None:
     """Gradient flow: per layer and per skip, with findings.
 
@@ -120,6 +143,38 @@ def report(**given: Any) -> None:
 
 
 @cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--depth", "-d", type=click.IntRange(0), help="Levels of modules to show.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON instead.")
+def inspect(file: Path, depth: int | None, json_: bool) -> None:
+    """What a file of weights holds, without running it.
+
+    FILE is .safetensors, .pt, .pth, .pt2 or a checkpoint with a state dict inside.
+    """
+    from resnet_viz.sources.checkpoints import inspect_file
+
+    found = inspect_file(file)
+    if json_:
+        from resnet_viz.core.schema import to_json
+
+        click.echo(to_json(found))
+        return
+    from rich.console import Console
+
+    from resnet_viz.reporting.checkpoint_text import checkpoint_table
+
+    Console().print(checkpoint_table(found, depth), crop=False)
+
+
+@cli.command()
+def schema() -> None:
+    """The JSON Schema of what --json prints and .json files hold."""
+    from resnet_viz.core.schema_file import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@cli.command()
 def doctor() -> None:
     """What is installed, and what is missing for what."""
     from resnet_viz.cli.doctor import examine
@@ -136,9 +191,9 @@ def _write(
     diagram_only: bool = False,
 ) -> None:
     """Runs the study and writes each output, or prints where there is none."""
+    from resnet_viz.core.errors import spelled
     from resnet_viz.core.units import nbytes
     from resnet_viz.reporting import render, save
-    from resnet_viz.study import analyse
 
     began = time.perf_counter()
     study = options.study(given, sections)
@@ -149,7 +204,7 @@ def _write(
     _check(outputs, given["format_"])
     with showing(quiet=given["quiet"]) as progress:
         # The one section that was asked for must apply; of several each may be missing.
-        made = analyse(study, progress, tolerant=len(sections) > 1)
+        made, ended = _analysed(study, progress, tolerant=len(sections) > 1)
         fallback = ".json" if given["json_"] else default or ".txt"
         printed, written = b"", []
         for output in outputs or ["-"]:
@@ -162,12 +217,54 @@ def _write(
     if printed:
         sys.stdout.buffer.write(printed if printed.endswith(b"\n") else printed + b"\n")
         sys.stdout.flush()
+    if not given["quiet"]:
+        if not (given["inputs"] or given["input_files"] or given["inputs_from"]):
+            click.echo(f"Note: input {spelled(made.provenance.input)}", err=True)
+        _say_notes(made)
+        files = [given["format_"] or Path(output).suffix for output in outputs or [fallback]]
+        if any(file.strip(".") not in ("json", "graphml") for file in files):
+            _say_folded(made, drawing)
+        if written and made.proof is not None:
+            click.echo(f"Proof: {spelled(made.proof.sentence)}", err=True)
     for path, seconds in written:
         if not given["quiet"]:
             size = nbytes(path.stat().st_size)
             click.echo(f"Wrote {path} ({size}, {seconds:.1f} s)", err=True)
         if given["open_"]:
             click.launch(str(path))
+    if ended is not None:
+        raise ended
+
+
+def _say_notes(made: Report) -> None:
+    """What was guessed, unwrapped or left out, one line each."""
+    from resnet_viz.core.errors import spelled
+
+    for warning in made.graph.warnings:
+        click.echo(f"Note: {spelled(warning)}", err=True)
+
+
+def _say_folded(made: Report, drawing: RenderOptions) -> None:
+    """That equal parts are drawn once, where nobody asked for it."""
+    from resnet_viz.reporting.folding import folding_note
+
+    if note := folding_note(made, drawing):
+        click.echo(f"Note: {note}", err=True)
+
+
+def _analysed(
+    study: Study, progress: Progress = SILENT, *, tolerant: bool = True
+) -> tuple[Report, ResnetVizError | None]:
+    """The report, and the error to end with once it is written, where the model raised."""
+    from resnet_viz.core.errors import ResnetVizError
+    from resnet_viz.study import analyse
+
+    try:
+        return analyse(study, progress, tolerant=tolerant), None
+    except ResnetVizError as error:
+        if error.report is None:
+            raise
+        return error.report, error
 
 
 def _check(outputs: list[str], format_: str | None) -> None:
@@ -188,5 +285,9 @@ def _check(outputs: list[str], format_: str | None) -> None:
 def _file_name(model: str) -> str:
     """``torchvision:resnet18`` -> ``resnet18``; ``examples/net.py:Net`` -> ``Net``."""
     name = model.rpartition(":")[2] or model
+    if name.endswith("/config.json"):
+        name = name.removesuffix("/config.json")
     kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)
-    return kept.removesuffix(".py") or "model"
+    for suffix in (".py", ".pt2", ".pt", ".pth"):
+        kept = kept.removesuffix(suffix)
+    return kept or "model"

@@ -17,7 +17,7 @@ _CORE = (
 _OPTIONAL = {
     "torchvision": "models named torchvision:NAME, and their weights",
     "timm": "models named timm:NAME",
-    "transformers": "language models of your own",
+    "transformers": "models named hf:PATH_OR_ID",
     "matplotlib": "the default photograph (captum brings it)",
 }
 

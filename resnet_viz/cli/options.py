@@ -51,8 +51,32 @@ MODEL: Sequence[Decorator] = (
         "--input",
         "inputs",
         multiple=True,
-        metavar="[NAME=]1x3x224x224[:DTYPE]",
-        help="An input; repeatable. Found if not given.",
+        metavar="[NAME=]1x3x224x224[:DTYPE]|NAME=VALUE",
+        help="An input, or a plain value such as use_cache=false; repeatable. Found if not given.",
+    ),
+    click.option(
+        "--input-file",
+        "input_files",
+        multiple=True,
+        metavar="[NAME=]FILE",
+        help="Inputs in a .pt, .safetensors, .npz or .npy file; repeatable.",
+    ),
+    click.option(
+        "--inputs-from",
+        "inputs_from",
+        default="",
+        metavar="FILE.py:FUNCTION",
+        help="Inputs that a function returns. Its code is run.",
+    ),
+    click.option(
+        "--unsafe-load",
+        is_flag=True,
+        help="Unpickle files that could run code. Only for files you trust.",
+    ),
+    click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Run the Python code that comes with a hf: config.",
     ),
     click.option(
         "--seed",
@@ -64,6 +88,16 @@ MODEL: Sequence[Decorator] = (
     click.option("--name", default="", help="What to call the model."),
 )
 
+BUILD: Sequence[Decorator] = (
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "meta"]),
+        default="auto",
+        show_default=True,
+        help="Where to build it; meta takes no memory, and auto means it for hf: models.",
+    ),
+)
+
 RUN: Sequence[Decorator] = (
     click.option(
         "--device",
@@ -71,6 +105,14 @@ RUN: Sequence[Decorator] = (
         show_default=True,
         metavar="auto|cpu|cuda[:N]|mps|xpu",
         help="Where to measure.",
+    ),
+)
+
+PROOF: Sequence[Decorator] = (
+    click.option(
+        "--verify",
+        is_flag=True,
+        help="Prove the trace: replay it op by op and compare with the forward, bit for bit.",
     ),
 )
 
@@ -123,6 +165,12 @@ ATTRIBUTIONS: Sequence[Decorator] = (
     ),
 )
 
+FOLD: Decorator = click.option(
+    "--fold-repeats/--no-fold-repeats",
+    default=None,
+    help="Equal parts in a row once, marked × n.  [default: in large graphs]",
+)
+
 OUTPUT: Sequence[Decorator] = (
     click.option(
         "-o",
@@ -152,6 +200,7 @@ OUTPUT: Sequence[Decorator] = (
         show_default=True,
         help="What is drawn closed.",
     ),
+    FOLD,
     click.option("--focus", default="", metavar="MODULE", help="Draw only this module."),
     click.option("--title", default="", help="Title of the drawing."),
     click.option(
@@ -166,7 +215,7 @@ OUTPUT: Sequence[Decorator] = (
     click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
 )
 
-STUDY = (*MODEL, *RUN, *GRADIENTS, *ATTRIBUTIONS)
+STUDY = (*MODEL, *RUN, *PROOF, *GRADIENTS, *ATTRIBUTIONS)
 
 
 def takes(*groups: Sequence[Decorator]) -> Callable[[Command], Command]:
@@ -187,16 +236,31 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
     Raises:
         UserError: For an option whose text does not parse.
     """
-    from resnet_viz.sources.inputs import parse_input
+    from resnet_viz.core.errors import UserError
+    from resnet_viz.sources.inputs import parse_inputs
     from resnet_viz.sources.loading import parse_arg
     from resnet_viz.study import METHODS, Study
 
+    if given.get("device") == "meta":
+        if sections:
+            raise UserError(
+                "--device meta makes no values, so nothing can be measured on it: "
+                "leave it out, or ask for summary or diagram"
+            )
+        if given["weights"]:
+            raise UserError("--device meta makes no values: leave it or --weights out")
+    inputs, values = parse_inputs(given["inputs"])
     return Study(
         model=given["model"],
         args=dict(parse_arg(text) for text in given["args"]),
         weights=given["weights"],
+        unsafe_load=given["unsafe_load"],
+        trust_remote_code=given["trust_remote_code"],
         name=given["name"],
-        inputs=tuple(parse_input(text) for text in given["inputs"]),
+        inputs=inputs,
+        input_kwargs=values,
+        input_files=given["input_files"],
+        inputs_from=given["inputs_from"],
         images=tuple(given.get("images", ())),
         image_size=given.get("image_size"),
         mean=given.get("mean"),
@@ -210,6 +274,7 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
         methods=given.get("methods") or METHODS,
         layer=given.get("layer", "auto"),
         n_steps=given.get("n_steps", 50),
+        verify=given.get("verify", False),
         command=shlex.join(["resnet-viz", *sys.argv[1:]]),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
@@ -234,5 +299,6 @@ def drawing(given: dict[str, Any], *, diagram_only: bool = False) -> RenderOptio
         focus=given["focus"],
         title=given["title"],
         engine=given["engine"],
+        fold_repeats=given["fold_repeats"],
         diagram_only=diagram_only,
     )

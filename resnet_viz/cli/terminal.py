@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from resnet_viz.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USER, ResnetVizError
+from resnet_viz.core.errors import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    ResnetVizError,
+    spelled,
+)
 from resnet_viz.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -115,4 +121,4 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    click.echo(f"Error: {' '.join(text.split())}", err=True)
+    click.echo(f"Error: {spelled(text)}", err=True)

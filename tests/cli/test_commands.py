@@ -38,8 +38,8 @@ def test_the_closed_forms_equal_traced_graphs(viz: Viz) -> None:
 def test_summary_shows_totals_and_depth_limits_it(viz: Viz) -> None:
     deep, shallow = viz("summary", "resnet20").out, viz("summary", "resnet20", "-d", "1").out
     assert "269,722" in shallow
-    assert "conv2" in deep
-    assert "conv2" not in shallow
+    assert "conv2 Conv2d" in deep
+    assert "conv2 Conv2d" not in shallow
 
 
 def test_summary_as_json_reads_back(viz: Viz) -> None:
@@ -147,3 +147,11 @@ def test_the_same_seed_gives_the_same_measurements(viz: Viz) -> None:
 
     assert flow("1") == flow("1")
     assert flow("1") != flow("2")
+
+
+def test_summary_says_which_input_was_traced_and_how(viz: Viz) -> None:
+    found, given = viz("summary", "resnet20").out, viz("summary", "resnet20", "--input", "2x3x8x8")
+    assert "input 1×3×32×32 float32: the size resnet20 was made for" in found
+    assert "meta run: the forward needs no values" in found
+    assert "  input 2×3×8×8 float32" in given.out
+    assert "was made for" not in given.out

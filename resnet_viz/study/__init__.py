@@ -1,0 +1,23 @@
+"""A study: what is asked of one model, and the five rooms in order that answer it.
+
+sources -> tracing -> analysis -> measuring; what comes out is a ``Report``, which
+``reporting`` draws. The command line and every ``rv`` function end here.
+"""
+
+from __future__ import annotations
+
+from resnet_viz.study.asked import METHODS, Mode, Study
+from resnet_viz.study.feeding import traced_batch
+from resnet_viz.study.opening import load_model, traced, verify_batch
+from resnet_viz.study.running import analyse
+
+__all__ = [
+    "METHODS",
+    "Mode",
+    "Study",
+    "analyse",
+    "load_model",
+    "traced",
+    "traced_batch",
+    "verify_batch",
+]

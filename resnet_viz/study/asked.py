@@ -1,0 +1,89 @@
+"""``Study``: what is asked of one model, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from resnet_viz.core.report import Section
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from resnet_viz.analysis.rules import Thresholds
+    from resnet_viz.measuring.losses import LossFunction
+    from resnet_viz.sources.inputs import InputSpec
+
+Mode = Literal["train", "eval"]
+METHODS = ("integrated_gradients", "saliency", "layer_grad_cam")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Study:
+    """What is asked of one model: the whole of a command line, or of ``rv.report``.
+
+    Attributes:
+        model: A module, or text as ``load`` takes it.
+        args: Keyword arguments of the constructor or factory.
+        weights: A file, or a tag that torchvision publishes.
+        unsafe_load: Whether files may be unpickled that run code then.
+        trust_remote_code: Whether Python code that comes with a ``hf:`` config may run.
+        name: What to call the model.
+        inputs: Specs of the inputs; found if there are none.
+        input_data: Real inputs instead: a tensor, a tuple or a dict.
+        input_files: Or files that hold them, as ``--input-file`` names them.
+        inputs_from: Or a function that makes them, as ``file.py:name``.
+        input_kwargs: More keyword arguments of ``forward``, beside any of these.
+        data: ``(inputs, targets)`` for gradient flow, or an iterable of such pairs.
+        loss_fn: ``loss_fn(outputs, targets)``; see ``measuring.losses`` without one.
+        images: Photographs to explain; a default one where the input is an image.
+        image_size: Side of their crop.
+        mean: Of their channels.
+        std: Of their channels.
+        sections: What to measure.
+        mode: Train or eval mode of gradient flow; the model's own if ``None``.
+        device: As ``measuring.device.pick_device`` takes it.
+        batch_size: Samples of gradient flow where no data are given.
+        seed: Of weights, inputs, labels and methods.
+        target: Class to explain; the strongest of each sample if ``None``.
+        methods: Names of ``measuring.methods.METHODS``.
+        layer: For methods that look at a layer: a module path, or ``auto``.
+        n_steps: Steps of path methods.
+        thresholds: When findings speak.
+        verify: Whether to prove the graph faithful.
+        command: The command line, where there was one.
+        created: ISO date and time, or empty.
+    """
+
+    model: nn.Module | str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    unsafe_load: bool = False
+    trust_remote_code: bool = False
+    name: str = ""
+    inputs: tuple[InputSpec, ...] = ()
+    input_data: Any = None
+    input_files: tuple[str, ...] = ()
+    inputs_from: str = ""
+    input_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    data: Any = None
+    loss_fn: LossFunction | None = None
+    images: tuple[Path, ...] = ()
+    image_size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    sections: tuple[Section, ...] = ("gradient flow", "attributions")
+    mode: Mode | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    target: int | str | None = None
+    methods: tuple[str, ...] = METHODS
+    layer: str = "auto"
+    n_steps: int = 50
+    thresholds: Thresholds | None = None
+    verify: bool = False
+    command: str = ""
+    created: str = ""

@@ -1,0 +1,196 @@
+"""``analyse``: a study through the rooms, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from resnet_viz.core.errors import (
+    InputError,
+    ModelError,
+    NotApplicableError,
+    ResnetVizError,
+    TraceError,
+)
+from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.progress import SILENT, Progress
+from resnet_viz.core.report import Measurement, Missing, Provenance, Report
+from resnet_viz.study.asked import Study
+from resnet_viz.study.feeding import gradient_batch, samples, traced_batch
+from resnet_viz.study.opening import load_model, memory_of, proof_of, traced
+
+if TYPE_CHECKING:
+    from resnet_viz.core.batch import Batch
+    from resnet_viz.core.structure import Structure
+    from resnet_viz.sources.inputs import InputSpec
+    from resnet_viz.sources.loading import Loaded
+
+
+def analyse(study: Study, progress: Progress = SILENT, *, tolerant: bool = True) -> Report:
+    """Runs a study through the rooms.
+
+    Args:
+        study: What is asked.
+        progress: Who listens.
+        tolerant: Whether a section that cannot apply, or on which the model raises
+            (inputs of the tool's choice), is listed with its reason (a report) or
+            raised (when it is all that was asked for).
+
+    Raises:
+        TraceError: If ``forward`` raised; ``.report`` shows what ran until then.
+        UnfaithfulError: If the graph was to be verified and is not what the model does.
+        ResnetVizError: For whatever else a user can cause; where the model raised while
+            it was measured, ``.report`` holds everything but what was lost.
+    """
+    from resnet_viz.analysis import annotate
+    from resnet_viz.analysis.diagnose import diagnose
+
+    ended: ResnetVizError | None = None
+    progress.start(f"loading {study.model if isinstance(study.model, str) else 'the model'}")
+    loaded = load_model(study)
+    with loaded.running():
+        batch, specs, words = traced_batch(study, loaded)
+        progress.start("tracing")
+        try:
+            loaded, graph = traced(study, loaded, batch, False)
+        except TraceError as error:
+            if error.graph is None:
+                raise
+            graph, ended = error.graph, error
+        proof = memory = None
+        if ended is None:
+            if study.verify:
+                progress.start("replaying the trace op by op")
+                proof = proof_of(graph, loaded, batch)
+            progress.start("finding what the backward keeps")
+            memory = memory_of(study, loaded, batch)
+        progress.start("finding skip paths and blocks")
+        structure = annotate(graph, memory)
+        found: tuple[Measurement, ...] = ()
+        missing, device = _unmeasured(study, graph), ""
+        if ended is None:
+            found, missing, device, ended = _measure(
+                study, loaded, graph, structure, batch, specs, progress, tolerant
+            )
+    findings = diagnose(graph, structure, found, study.thresholds)
+    progress.finish()
+    made = Report(
+        graph=graph,
+        structure=structure,
+        measurements=found,
+        missing=missing,
+        findings=findings,
+        provenance=_provenance(study, loaded, words, device),
+        proof=proof,
+    )
+    if ended is not None:
+        ended.report = made
+        raise ended
+    return made
+
+
+def _unmeasured(study: Study, graph: ModelGraph) -> tuple[Missing, ...]:
+    """Why nothing was measured, where ``forward`` raised."""
+    if graph.failure is None:
+        return ()
+    reason = f"Not measured: forward raised {graph.failure.place}."
+    return tuple(Missing(section=section, reason=reason) for section in study.sections)
+
+
+def _measure(
+    study: Study,
+    loaded: Loaded,
+    graph: ModelGraph,
+    structure: Structure,
+    batch: Batch,
+    specs: tuple[InputSpec, ...],
+    progress: Progress,
+    tolerant: bool,
+) -> tuple[tuple[Measurement, ...], tuple[Missing, ...], str, ResnetVizError | None]:
+    """What was measured, what is missing, on what, and the error to end with, if any."""
+    if not study.sections:
+        return (), (), "", None
+    hollow = loaded.why_hollow()
+    if hollow:
+        reason = f"{loaded.name} cannot be measured: {hollow}"
+        if not tolerant:
+            raise NotApplicableError(reason)
+        return (), tuple(Missing(section=s, reason=reason) for s in study.sections), "", None
+    from resnet_viz.measuring import MEASUREMENTS
+    from resnet_viz.measuring.context import MeasureContext
+    from resnet_viz.measuring.device import model_device, pick_device
+
+    device = pick_device(study.device) if study.device else model_device(loaded.model)
+    if isinstance(study.model, str):
+        # Nobody else holds this model: it may move for good.
+        loaded.model.to(device)
+    context = MeasureContext(
+        model=loaded.model,
+        graph=graph,
+        structure=structure,
+        batch=batch,
+        samples=batch,
+        loss_fn=study.loss_fn,
+        mode=study.mode,
+        target=study.target,
+        methods=study.methods,
+        layer=study.layer,
+        n_steps=study.n_steps,
+        device=device,
+        seed=study.seed,
+        note=_note(loaded.weights_note),
+        progress=progress,
+    )
+    if study.images and "attributions" in study.sections:
+        # A picture that cannot be read is said before the minutes of gradient flow.
+        context = replace(context, samples=samples(study, loaded, batch, specs))
+    found: list[Measurement] = []
+    missing: list[Missing] = []
+    ended: ResnetVizError | None = None
+    for section in study.sections:
+        try:
+            if section == "gradient flow":
+                context = replace(context, batch=gradient_batch(study, loaded, batch, specs))
+            elif not study.images:
+                context = replace(context, samples=samples(study, loaded, batch, specs))
+            found.append(MEASUREMENTS[section](context))
+        except (NotApplicableError, ModelError, InputError) as error:
+            # A detector traces in eval mode and refuses to train without boxes.
+            if isinstance(error, NotApplicableError) and not tolerant:
+                raise
+            missing.append(Missing(section=section, reason=str(error)))
+            if isinstance(error, InputError) or not tolerant:
+                ended = ended or error
+    return tuple(found), tuple(missing), str(device), ended
+
+
+def _note(weights: str) -> str:
+    """What a reader of attributions must know of the weights; see ``Loaded.weights_note``."""
+    if not weights.startswith("random"):
+        return ""
+    meaning = "these maps show what the architecture alone does, nothing learned"
+    where = ": " if weights == "random" else "; where they are, "
+    return f"The weights are {weights}{where}{meaning}."
+
+
+def _provenance(study: Study, loaded: Loaded, words: str, device: str) -> Provenance:
+    import platform
+    from importlib.metadata import version
+
+    from resnet_viz.core.version import __version__
+
+    named = study.model if isinstance(study.model, str) else loaded.name
+    return Provenance(
+        tool=f"resnet-viz {__version__}",
+        model=named if named == loaded.source else f"{named} ({loaded.source})",
+        weights=loaded.weights_note,
+        input=words,
+        device=device,
+        seed=study.seed,
+        libraries=(
+            f"Python {platform.python_version()}",
+            *(f"{name} {version(name)}" for name in ("torch", "captum")),
+        ),
+        command=study.command,
+        created=study.created,
+    )
