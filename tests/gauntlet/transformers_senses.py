@@ -1,0 +1,225 @@
+"""Models that see, hear or take several inputs."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.gauntlet.cases import given
+from tests.gauntlet.transformers_parts import (
+    GQA,
+    SEQ,
+    SMALL,
+    VIT,
+    WAV,
+    Entry,
+    entry,
+    llava,
+    pairs,
+    pixels,
+    wave,
+)
+
+MODELS: dict[str, dict[str, Entry]] = {
+    "vision": {
+        "vit": entry("ViTForImageClassification", pixels(), **VIT),
+        "deit": entry("DeiTModel", pixels(), **VIT),
+        "beit": entry("BeitModel", pixels(), **VIT, use_relative_position_bias=True),
+        "dinov2": entry("Dinov2Model", pixels(), **VIT),
+        "swin": entry(
+            "SwinForImageClassification",
+            pixels(),
+            image_size=32,
+            patch_size=4,
+            embed_dim=16,
+            depths=[1, 2],
+            num_heads=[2, 4],
+            window_size=4,
+            num_attention_heads=...,
+        ),
+        "swinv2": entry(
+            "Swinv2Model",
+            pixels(),
+            image_size=32,
+            patch_size=4,
+            embed_dim=16,
+            depths=[1, 2],
+            num_heads=[2, 4],
+            window_size=4,
+            num_attention_heads=...,
+        ),
+        "convnext": entry("ConvNextModel", pixels(), hidden_sizes=[8, 16, 16, 16], depths=[1] * 4),
+        "convnextv2": entry(
+            "ConvNextV2Model", pixels(), hidden_sizes=[8, 16, 16, 16], depths=[1] * 4
+        ),
+        "segformer": entry(
+            "SegformerForSemanticSegmentation",
+            pixels(64),
+            depths=[1] * 4,
+            hidden_sizes=[8, 16, 16, 16],
+            num_attention_heads=[1, 2, 2, 2],
+            decoder_hidden_size=16,
+        ),
+        "mobilevit": entry(
+            "MobileViTModel",
+            pixels(64),
+            hidden_sizes=[16, 16, 16],
+            neck_hidden_sizes=[8, 8, 8, 16, 16, 16, 32],
+            image_size=64,
+        ),
+        "poolformer": entry(
+            "PoolFormerModel", pixels(64), hidden_sizes=[8, 8, 16, 16], depths=[1] * 4
+        ),
+        "pvt_v2": entry(
+            "PvtV2Model",
+            pixels(64),
+            image_size=64,
+            depths=[1] * 4,
+            hidden_sizes=[8, 16, 16, 16],
+            num_attention_heads=[1, 2, 2, 2],
+        ),
+        "cvt": entry(
+            "CvtModel",
+            pixels(),
+            embed_dim=[8, 16, 16],
+            num_heads=[1, 2, 2],
+            depth=[1, 2, 3],
+            num_hidden_layers=...,
+            num_attention_heads=...,
+            cls_token=[False, False, True],
+        ),
+        "levit": entry(
+            "LevitModel",
+            pixels(64),
+            image_size=64,
+            hidden_sizes=[16, 24, 32],
+            num_attention_heads=[2, 3, 4],
+            depths=[1, 1, 1],
+            key_dim=[8, 8, 8],
+        ),
+        "vit_mae": entry(
+            "ViTMAEForPreTraining",
+            pixels(),
+            **VIT,
+            decoder_hidden_size=16,
+            decoder_num_hidden_layers=1,
+            decoder_num_attention_heads=2,
+            decoder_intermediate_size=32,
+        ),
+        "yolos": entry(
+            "YolosForObjectDetection",
+            pixels(),
+            image_size=[32, 32],
+            patch_size=8,
+            num_detection_tokens=5,
+        ),
+        "dpt": entry(
+            "DPTForDepthEstimation",
+            pixels(),
+            **VIT,
+            backbone_out_indices=[0, 1, 2, 3],
+            num_hidden_layers=4,
+            neck_hidden_sizes=[8, 8, 16, 16],
+            fusion_hidden_size=8,
+            is_hybrid=False,
+        ),
+        "hiera": entry(
+            "HieraModel",
+            pixels(),
+            image_size=[32, 32],
+            patch_size=[3, 3],
+            patch_stride=[2, 2],
+            patch_padding=[1, 1],
+            embed_dim=8,
+            depths=[1, 1],
+            num_heads=[1, 2],
+            masked_unit_size=[4, 4],
+            query_stride=[2, 2],
+            num_query_pool=1,
+        ),
+    },
+    "audio": {
+        "whisper": entry(
+            "WhisperForConditionalGeneration",
+            lambda: given(
+                input_features=torch.randn(1, 8, 40), decoder_input_ids=torch.tensor([[1, 5, 6]])
+            ),
+            **SEQ,
+            num_mel_bins=8,
+            max_source_positions=20,
+            max_target_positions=16,
+            decoder_start_token_id=1,
+        ),
+        "wav2vec2": entry("Wav2Vec2ForCTC", wave(), **WAV),
+        "hubert": entry("HubertModel", wave(), **WAV),
+        "wavlm": entry("WavLMModel", wave(), **WAV),
+        "audio-spectrogram-transformer": entry(
+            "ASTForAudioClassification",
+            lambda: given(input_values=torch.randn(1, 24, 16)),
+            patch_size=2,
+            max_length=24,
+            num_mel_bins=16,
+        ),
+        "encodec": entry(
+            "EncodecModel",
+            lambda: given(input_values=torch.randn(1, 1, 640)),
+            num_filters=4,
+            upsampling_ratios=[4, 2],
+            codebook_size=16,
+            hidden_size=16,
+            codebook_dim=16,
+            num_lstm_layers=1,
+        ),
+    },
+    "several inputs": {
+        "clip": entry(
+            "CLIPModel", pairs, text_config=SMALL, vision_config=SMALL | VIT, projection_dim=16
+        ),
+        "siglip": entry("SiglipModel", pairs, text_config=SMALL, vision_config=SMALL | VIT),
+        "vilt": entry("ViltModel", pairs, **VIT),
+        "blip": entry(
+            "BlipModel", pairs, text_config=SMALL, vision_config=SMALL | VIT, projection_dim=16
+        ),
+        "perceiver": entry(
+            "PerceiverModel",
+            lambda: given(inputs=torch.randn(1, 20, 32)),
+            d_model=32,
+            d_latents=16,
+            num_latents=8,
+            num_self_attends_per_block=1,
+            num_self_attention_heads=2,
+            num_cross_attention_heads=2,
+        ),
+        "patchtst": entry(
+            "PatchTSTForPrediction",
+            lambda: given(past_values=torch.randn(1, 32, 3)),
+            num_input_channels=3,
+            context_length=32,
+            patch_length=4,
+            patch_stride=4,
+            prediction_length=4,
+            d_model=16,
+            ffn_dim=16,
+        ),
+        "llava": entry(
+            "LlavaForConditionalGeneration",
+            lambda: llava(),
+            text_config=SMALL | GQA | {"model_type": "llama"},
+            vision_config=SMALL | VIT | {"model_type": "clip_vision_model"},
+            image_token_index=98,
+            image_token_id=98,
+        ),
+        "decision_transformer": entry(
+            "DecisionTransformerModel",
+            lambda: given(
+                states=torch.randn(1, 3, 17),
+                actions=torch.randn(1, 3, 4),
+                rewards=torch.randn(1, 3, 1),
+                returns_to_go=torch.randn(1, 3, 1),
+                timesteps=torch.arange(3)[None],
+                attention_mask=torch.ones(1, 3),
+            ),
+            n_layer=2,
+            n_head=4,
+        ),
+    },
+}
