@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_viz.core.report import RenderOptions, Report
+    from resnet_viz.core.report import RenderOptions
 
 
 class Savable:
-    """Gives a report ``save`` and its notebook form."""
+    """Gives a report or an experiment's result ``save``, its JSON and its notebook form."""
 
     __slots__ = ()
 
-    def save(self: Report, path: str | Path, options: RenderOptions | None = None) -> Path:  # type: ignore[misc]
-        """Writes the report; the suffix picks the format.
+    def save(self, path: str | Path, options: RenderOptions | None = None) -> Path:
+        """Writes it; the suffix picks the format.
 
         Args:
             path: Where to; ``.html``, ``.svg``, ``.png``, ``.dot``, ``.json``, …
@@ -35,7 +35,13 @@ class Savable:
 
         return save(self, Path(path), options=options)
 
-    def _repr_mimebundle_(self: Report, **_: Any) -> dict[str, str]:  # type: ignore[misc]
+    def to_json(self) -> str:
+        """Versioned JSON text (``schema.from_json`` reads it back)."""
+        from resnet_viz.core.schema import to_json
+
+        return to_json(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from resnet_viz.reporting import mimebundle
 
         return mimebundle(self)

@@ -92,12 +92,6 @@ class Report(Savable):
         """The same report with these findings."""
         return replace(self, findings=tuple(findings))
 
-    def to_json(self) -> str:
-        """The report as versioned JSON text (``schema.from_json`` reads it back)."""
-        from resnet_viz.core.schema import to_json
-
-        return to_json(self)
-
     def to_records(self, table: ReportTable = "ops") -> list[dict[str, object]]:
         """Flat dicts for ``pandas.DataFrame``; a table that was not measured is empty.
 

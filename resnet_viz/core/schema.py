@@ -20,11 +20,15 @@ from typing import Any
 
 from resnet_viz.core import checkpoint, graph, measurement, proof, report, structure
 from resnet_viz.core.errors import UserError, one_line
+from resnet_viz.core.experiments import common, degradation, depth, identity, lesions
 
 SCHEMA = "resnet-viz"
 VERSION = 1
 
-_MODULES = (graph, structure, measurement, proof, report, checkpoint)
+_MODULES = (
+    *(graph, structure, measurement, proof, report, checkpoint),
+    *(common, lesions, degradation, identity, depth),
+)
 _TYPES: dict[str, type] = {
     name: obj
     for module in _MODULES
@@ -34,7 +38,13 @@ _TYPES: dict[str, type] = {
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """Any core dataclass as JSON text with its schema, version and type."""
+    """Any core dataclass as JSON text with its schema, version and type.
+
+    Raises:
+        TypeError: For any other value.
+    """
+    if type(value).__name__ not in _TYPES:
+        raise TypeError(f"to_json takes a value of resnet_viz.core, not a {type(value).__name__}")
     document = {"schema": SCHEMA, "version": VERSION, "value": _encode(value, tagged=True)}
     text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
     # A file name that is no UTF-8 holds lone surrogates; only escaped can they be written.
@@ -51,7 +61,8 @@ def from_json(text: str) -> Any:
         document = json.loads(text)
         schema, version = document["schema"], int(document["version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"not a {SCHEMA} JSON document: {error}") from error
+        lack = f"it has no key {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"not a {SCHEMA} JSON document: {lack}") from error
     if schema != SCHEMA or version > VERSION:
         raise UserError(
             f"schema {schema} version {version} was given; this release reads "

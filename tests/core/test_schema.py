@@ -138,8 +138,11 @@ def test_a_foreign_value_is_no_core_value():
     class Foreign:
         thing: object = None
 
+    for value in (3, None, "text", Foreign(thing=1)):
+        with pytest.raises(TypeError, match=r"not a (int|NoneType|str|Foreign)"):
+            to_json(value)
     with pytest.raises(TypeError, match="set has no place in a core value"):
-        to_json(Foreign(thing={1}))
+        to_json(dataclasses.replace(residual_graph(), name={1}))
 
 
 def test_old_documents_are_migrated_step_by_step(monkeypatch):

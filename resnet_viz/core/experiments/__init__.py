@@ -1,0 +1,1 @@
+"""What the experiments found, as values: one module for each."""
