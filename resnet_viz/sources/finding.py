@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnet_viz.core.errors import UserError
 from resnet_viz.sources.candidates import TOKENS, candidates, options, states
-from resnet_viz.sources.config import ResNetConfig
+from resnet_viz.sources.family.resnet_config import ResNetConfig
 from resnet_viz.sources.hugging_face_inputs import config_inputs
 from resnet_viz.sources.input_values import make_inputs
 from resnet_viz.sources.inputs import InputSpec

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from resnet_viz.core.errors import UserError, one_line
+from resnet_viz.sources.family.key_maps import translated
 from resnet_viz.sources.names import did_you_mean
 from resnet_viz.sources.user_models import call
 
@@ -114,7 +115,7 @@ def torchvision_weights(name: str, tag: str) -> Published:
             f"{weights.url} where there is a network and give --weights FILE"
         ) from error
     mean, std = _mean_std(weights.transforms())
-    return Published(state=state, mean=mean, std=std)
+    return Published(state=translated(None, state), mean=mean, std=std)
 
 
 def timm_model(name: str, args: Mapping[str, Any], *, meta: bool = False) -> Made:

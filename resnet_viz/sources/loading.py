@@ -18,7 +18,8 @@ from torch import nn
 
 from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError, listed
-from resnet_viz.sources import libraries, user_models
+from resnet_viz.sources import config_files, libraries, user_models
+from resnet_viz.sources.family.net_config import NetConfig
 from resnet_viz.sources.names import did_you_mean
 from resnet_viz.sources.seeding import seeded
 from resnet_viz.sources.unwrapping import unwrap
@@ -28,8 +29,8 @@ from resnet_viz.sources.weights import SUFFIXES, apply_weights, is_weights_file,
 from resnet_viz.tracing.opened import eager
 
 FORMS = (
-    "a variant (resnet-viz models lists them), torchvision:NAME, timm:NAME, hf:PATH_OR_ID, "
-    "path/to/file.py:Name, pkg.mod:Name or model.pt2"
+    "a variant (resnet-viz models lists them), net.toml, torchvision:NAME, timm:NAME, "
+    "hf:PATH_OR_ID, path/to/file.py:Name, pkg.mod:Name or model.pt2"
 )
 
 
@@ -38,7 +39,7 @@ class ModelSpec:
     """What was asked for.
 
     Attributes:
-        text: ``resnet50``, ``torchvision:NAME``, ``timm:NAME``, ``hf:PATH_OR_ID``,
+        text: ``resnet50``, ``net.toml``, ``torchvision:NAME``, ``timm:NAME``, ``hf:PATH_OR_ID``,
             ``file.py:Name``, ``pkg.mod:Name`` or ``model.pt2``.
         args: Keyword arguments of the constructor or factory (entries of the config for
             ``hf:``), as pairs.
@@ -106,12 +107,16 @@ Loader = Callable[[ModelSpec], "Loaded | None"]
 def parse_arg(text: str) -> tuple[str, Any]:
     """``"depth=20"`` as ``("depth", 20)``: a Python literal, or else the text itself.
 
+    ``true`` and ``false`` are read as TOML and JSON write them, too.
+
     Raises:
         UserError: Where there is no name and ``=``.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise UserError(f"--arg {text!r} is no name=value pair: write it as --arg depth=20")
+    if value in ("true", "false"):
+        return name, value == "true"
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -184,15 +189,31 @@ def _from_variant(spec: ModelSpec) -> Loaded | None:
     if spec.text not in VARIANTS:
         return None
     config = configure(spec.text, **dict(spec.args))
+    return _from_config(spec, config, variant=spec.text, name=spec.text, source="resnet-viz")
+
+
+def _from_config_file(spec: ModelSpec) -> Loaded | None:
+    path = Path(spec.text).expanduser()
+    if path.suffix.lower() not in config_files.SUFFIXES:
+        return None
+    config, variant = config_files.read_config(path, dict(spec.args))
+    return _from_config(spec, config, variant=variant, name=path.stem, source=path.name)
+
+
+def _from_config(
+    spec: ModelSpec, config: NetConfig, *, variant: str, name: str, source: str
+) -> Loaded:
     with torch.device("meta") if spec.meta else nullcontext():
-        model = build(spec.text, **dict(spec.args))
-    loaded = Loaded(model=model, name=spec.text, source="resnet-viz", input_size=config.input_size)
+        model = build(config)
+    loaded = Loaded(model=model, name=name, source=source, input_size=config.input_size)
     tag = _tag(spec)
     if tag is None:
         return loaded
-    # Our ImageNet nets carry torchvision's parameter names, so its weights are theirs.
-    published = libraries.torchvision_weights(spec.text, tag)
-    apply_weights(model, published.state, source=tag, name=spec.text)
+    if not variant:
+        _only_files(spec)
+    # torchvision's nets have the same names here, and its weights their parameters.
+    published = libraries.torchvision_weights(variant, tag)
+    apply_weights(model, published.state, source=tag, name=name)
     return replace(loaded, weights_note=tag, mean=published.mean, std=published.std)
 
 
@@ -315,6 +336,7 @@ LOADERS: dict[str, Loader] = {
     "torchvision": _from_torchvision,
     "timm": _from_timm,
     "hf": _from_transformers,
+    "config": _from_config_file,
     "archive": _from_archive,
     "file": _from_file,
     "module": _from_module,

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from resnet_viz.core import units
 from resnet_viz.core.errors import UserError, listed, one_line
+from resnet_viz.sources.family.key_maps import translated
+from resnet_viz.sources.family.net_config import NetConfig
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 _INSTEAD = (
@@ -134,6 +136,8 @@ def load_torch(
 def apply_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str, name: str) -> None:
     """Loads a state dict that must fit the model exactly.
 
+    A net of our own also takes what timm and transformers save for the same net.
+
     Args:
         model: Gets the weights.
         state: Tensors by name.
@@ -143,6 +147,9 @@ def apply_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str,
     Raises:
         UserError: With the first missing and unexpected keys and the first mismatched shapes.
     """
+    config = getattr(model, "config", None)
+    if isinstance(config, NetConfig):
+        state = translated(config, state)
     own = model.state_dict(keep_vars=True)
     problems = [
         f"{key} is {units.shape(tuple(value.shape))} there and "

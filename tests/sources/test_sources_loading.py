@@ -70,6 +70,8 @@ def complaint(text: object, *args: str, weights: str | None = None) -> str:
         ("rate=1e-3", 1e-3),
         ("blocks=[1, 2]", [1, 2]),
         ("flag=True", True),
+        ("flag=true", True),
+        ("flag=false", False),
         ("norm=None", None),
         ("stride=v1.5", "v1.5"),
         ("activation=relu", "relu"),
@@ -317,8 +319,8 @@ def test_an_unknown_name_has_near_misses_and_the_forms() -> None:
     assert "resnet50" in message
     for form in ("torchvision:NAME", "timm:NAME", "file.py:Name", "pkg.mod:Name"):
         assert form in message
-    assert "did you mean torchvision:densenet121?" in complaint("densenet121")
-    assert "did you mean timm:resnet10t?" in complaint("resnet10t")
+    assert "did you mean torchvision:vgg16?" in complaint("vgg16")
+    assert "did you mean timm:skresnet18?" in complaint("skresnet18")
     assert "file.py:Name" in complaint("xyzzy")
     assert "file.py:Name" in complaint("not a name:at all")
 
