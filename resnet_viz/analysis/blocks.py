@@ -21,6 +21,7 @@ from resnet_viz.analysis.kinds import (
     POOLINGS,
     PRODUCTS,
     SEQUENTIAL,
+    SQUASHING,
 )
 from resnet_viz.analysis.parts import same_part
 from resnet_viz.analysis.skips import keeps_linear, skips_in
@@ -229,13 +230,23 @@ def _squeeze(region: _Region, own: Sequence[int]) -> float:
     # depthwise convolution has the width it is given: in front of the first layer that
     # mixes channels (Xception) it narrows nothing.
     flow, whole = region.flow, region.width
-    passed = set(flow.spine(region.fork, region.branch, region.end)).intersection(own)
+    passed = set(flow.spine(region.fork, region.branch, _before_gate(region))).intersection(own)
     widths = [
         flow.channels(n)
         for n in passed
         if (flow.is_weighted(n) and not flow.is_depthwise(n)) or flow.nodes[n].kind == "cat"
     ]
     return min(widths, default=whole) / whole if whole else 1.0
+
+
+def _before_gate(region: _Region) -> int:
+    """The end of the branch but for a gate read off the fork, beside the branch's layers."""
+    flow, end = region.flow, region.end
+    if flow.nodes[end].kind == "mul":
+        gated = [p for p in flow.preds[end] if flow.nodes[p].kind not in SQUASHING]
+        if len(gated) == 1 and gated[0] in region.branch:
+            return gated[0]
+    return end
 
 
 def _activation_after(region: _Region) -> list[int]:
@@ -254,11 +265,25 @@ def _activates_first(region: _Region, weighted: Sequence[int]) -> bool:
     if not weighted:
         return False
     ahead = [n for n in region.branch if n < weighted[0]]
-    if flow.nodes[region.fork].kind in ACTIVATIONS and region.skip.kind == "projection":
-        # Units that change the dimensions share norm and activation with the shortcut.
-        ahead += [region.fork, *flow.preds[region.fork]]
+    if region.shortcut:
+        # Units that change the dimensions share norm and activation with the shortcut. What
+        # ends the unit before is none of theirs.
+        home = common_module(module_of(flow.nodes[n].id) for n in region.branch | {region.join})
+        ahead += _alone(flow, region.fork, home)
     kinds = {flow.nodes[n].kind for n in ahead}
-    return bool(kinds & NORMS) and bool(kinds & ACTIVATIONS)
+    normed = any(flow.nodes[n].kind in NORMS for n in region.branch)
+    return bool(kinds & ACTIVATIONS) and (bool(kinds & NORMS) or not normed)
+
+
+def _alone(flow: FlowGraph, node: int, home: str) -> list[int]:
+    """``node`` and what it comes from in a line, inside the module ``home``."""
+    found: list[int] = []
+    while is_inside(module_of(flow.nodes[node].id), home) and not flow.is_weighted(node):
+        found.append(node)
+        if len(flow.preds[node]) != 1:
+            break
+        node = flow.preds[node][0]
+    return found
 
 
 def _with_helpers(flow: FlowGraph, ops: set[int]) -> set[int]:

@@ -37,7 +37,9 @@ TIMM: dict[str, Family] = {
     "regnetx_002": Family({"identity": 9, "projection": 4}, {"basic": 13}),
     "regnety_002": Family({"identity": 9, "projection": 4, "gate": 13}, {"basic": 13}),
     # NFNet: 1 + 2 + 6 + 3 blocks; beta scales the branch, not the shortcut.
-    "nfnet_f0": Family({"identity": 8, "projection": 4, "gate": 12}, {"bottleneck": 12}),
+    "nfnet_f0": Family(
+        {"identity": 8, "projection": 4, "gate": 12}, {"pre-activation bottleneck": 12}
+    ),
     # HRNet-W18: 4 + (1·2 + 4·3 + 3·4)·4 + 4 of the head; sums across resolutions are none.
     "hrnet_w18": Family({"identity": 3 + 104, "projection": 5}, {"bottleneck": 8, "basic": 104}),
     # DLA-34: 2 + 4 + 4 + 2 blocks, 1 + 2 + 2 + 1 roots.
@@ -60,7 +62,7 @@ TIMM: dict[str, Family] = {
     # the last block goes 728, 1024.
     "xception41": Family(
         {"identity": 8, "projection": 4},
-        {"basic": 10, "pre-activation basic": 1, "bottleneck": 1},
+        {"basic": 11, "bottleneck": 1},
     ),
     # RepVGG-A0: 2 + 4 + 14 + 1 layers, all but the first of a stage have the norm branch.
     "repvgg_a0": Family({"projection": 21 - 4}, {"basic": 17}),
