@@ -1,0 +1,1 @@
+"""How a gradient vanishes or explodes with depth, beside what theory says of it."""
