@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from resnet_viz.reporting.files import check_writable
 from resnet_viz.reporting.registry import (
+    EXPERIMENT_RENDERERS,
     RENDERERS,
     Renderer,
     RenderFunction,
@@ -20,6 +21,7 @@ from resnet_viz.reporting.registry import (
 from resnet_viz.reporting.show import mimebundle, render, save
 
 __all__ = [
+    "EXPERIMENT_RENDERERS",
     "RENDERERS",
     "RenderFunction",
     "Renderer",

@@ -1,4 +1,8 @@
-"""Which renderer a suffix, a format name or ``pkg.mod:obj`` stands for."""
+"""Which renderer a suffix, a format name or ``pkg.mod:obj`` stands for.
+
+Reports and the results of experiments have their own renderers under the same names:
+a graph has no CSV, and no error curve can be written as DOT.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
+from resnet_viz.core.display import Savable
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.raised import in_sight
 
-RenderFunction: TypeAlias = Callable[[Report, RenderOptions], bytes]
+RenderFunction: TypeAlias = Callable[[Any, RenderOptions], bytes]
+"""Draws a ``Report``, or an experiment's result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
-    """Turns a report into the bytes of one format.
+    """Turns a report or an experiment's result into the bytes of one format.
 
     Attributes:
         name: The format's short name, as ``--format`` takes it.
@@ -35,8 +41,8 @@ class Renderer:
     media_type: str
     function: RenderFunction | str
 
-    def __call__(self, report: Report, options: RenderOptions | None = None) -> bytes:
-        """The report in this format.
+    def __call__(self, value: Savable, options: RenderOptions | None = None) -> bytes:
+        """The value in this format.
 
         Raises:
             UserError: If the function gives anything but bytes, or cannot draw this.
@@ -45,7 +51,10 @@ class Renderer:
         if isinstance(function, str):
             module, _, name = function.partition(":")
             function = cast(RenderFunction, getattr(import_module(module), name))
-        data: Any = function(report, in_sight(report, options or RenderOptions()))
+        options = options or RenderOptions()
+        if isinstance(value, Report):
+            options = in_sight(value, options)
+        data: Any = function(value, options)
         if not isinstance(data, bytes):
             raise UserError(
                 f"renderer {self.name!r} gave {type(data).__name__}; it must return bytes "
@@ -55,6 +64,10 @@ class Renderer:
 
 
 RENDERERS: dict[str, Renderer] = {}
+"""Suffix -> who writes a report in it."""
+
+EXPERIMENT_RENDERERS: dict[str, Renderer] = {}
+"""Suffix -> who writes an experiment's result in it."""
 
 
 def register(renderer: Renderer) -> Renderer:
@@ -85,44 +98,74 @@ for _name, _suffixes, _media_type, _function in (
     )
 
 
-def known_formats() -> tuple[str, ...]:
-    """Names of all formats, in the order they were registered."""
-    return tuple(dict.fromkeys(renderer.name for renderer in RENDERERS.values()))
+for _name, _suffixes, _media_type, _function in (
+    ("html", (".html", ".htm"), "text/html", "experiments.to_html:render_html"),
+    ("svg", (".svg",), "image/svg+xml", "experiments.sheet:render_svg"),
+    ("png", (".png",), "image/png", "experiments.sheet:render_png"),
+    ("csv", (".csv",), "text/csv", "experiments.to_csv:render_csv"),
+    ("json", (".json",), "application/json", "to_json:render_json"),
+    ("txt", (".txt",), "text/plain", "experiments.to_text:render_text"),
+):
+    for _suffix in _suffixes:
+        EXPERIMENT_RENDERERS[_suffix] = Renderer(
+            name=_name,
+            suffixes=_suffixes,
+            media_type=_media_type,
+            function=f"resnet_viz.reporting.{_function}",
+        )
 
 
-def renderer_for(path: str | Path) -> Renderer:
+def renderers_of(value: Savable) -> dict[str, Renderer]:
+    """Suffix -> who writes a value of this kind in it."""
+    return RENDERERS if isinstance(value, Report) else EXPERIMENT_RENDERERS
+
+
+def known_formats(known: dict[str, Renderer] | None = None) -> tuple[str, ...]:
+    """Names of all formats, in the order they were registered; of reports by default."""
+    known = RENDERERS if known is None else known
+    return tuple(dict.fromkeys(renderer.name for renderer in known.values()))
+
+
+def renderer_for(path: str | Path, known: dict[str, Renderer] | None = None) -> Renderer:
     """The renderer for this file name's suffix.
+
+    Args:
+        path: File name.
+        known: ``EXPERIMENT_RENDERERS`` for experiments; reports' where ``None``.
 
     Raises:
         UserError: If no renderer writes such files; lists the suffixes that are known.
     """
+    known = RENDERERS if known is None else known
     suffix = Path(path).suffix.lower()
-    if suffix in RENDERERS:
-        return RENDERERS[suffix]
+    if suffix in known:
+        return known[suffix]
     given = f"unknown suffix {suffix!r}" if suffix else "no suffix"
-    usual = [renderer.suffixes[0] for renderer in RENDERERS.values()]
-    raise UserError(f"{given} in {str(path)!r}; known: {' '.join(RENDERERS)}{_near(suffix, usual)}")
+    usual = [renderer.suffixes[0] for renderer in known.values()]
+    raise UserError(f"{given} in {str(path)!r}; known: {' '.join(known)}{_near(suffix, usual)}")
 
 
-def resolve_renderer(text: str) -> Renderer:
+def resolve_renderer(text: str, known: dict[str, Renderer] | None = None) -> Renderer:
     """The renderer that ``--format`` means.
 
     Args:
         text: A name (``svg``), a suffix (``.svg``), or a renderer of your own as
             ``pkg.mod:obj`` or ``path/to/file.py:obj``: a ``Renderer`` or a function
             ``(Report, RenderOptions) -> bytes``. The working directory is searched.
+        known: ``EXPERIMENT_RENDERERS`` for experiments; reports' where ``None``.
 
     Raises:
         UserError: If nothing of that name is known or it cannot be imported.
     """
     if ":" in text:
         return _outsider(text)
-    for renderer in RENDERERS.values():
+    known = RENDERERS if known is None else known
+    for renderer in known.values():
         if text.lower() in (renderer.name, *renderer.suffixes):
             return renderer
     raise UserError(
-        f"unknown format {text!r}; known: {' '.join(known_formats())}"
-        f"{_near(text, known_formats())}; a renderer of your own is named pkg.mod:obj"
+        f"unknown format {text!r}; known: {' '.join(known_formats(known))}"
+        f"{_near(text, known_formats(known))}; a renderer of your own is named pkg.mod:obj"
     )
 
 

@@ -1,51 +1,62 @@
-"""Rendering, saving and showing a report: the verbs behind ``rv.render`` and ``.save``."""
+"""Rendering, saving and showing: the verbs behind ``rv.render`` and ``.save``."""
 
 from __future__ import annotations
 
 import html
 from pathlib import Path
 
+from resnet_viz.core.display import Savable
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import count, si
 from resnet_viz.reporting.cost_wording import total_text
 from resnet_viz.reporting.files import check_writable, write_atomically
 from resnet_viz.reporting.raised import in_sight
-from resnet_viz.reporting.registry import Renderer, renderer_for, resolve_renderer
+from resnet_viz.reporting.registry import (
+    RENDERERS,
+    Renderer,
+    renderer_for,
+    renderers_of,
+    resolve_renderer,
+)
 
 _FRAME_HEIGHT = 640
 
 
-def render(report: Report, format: str | Renderer, options: RenderOptions | None = None) -> bytes:
-    """The report's bytes in this format.
+def render(value: Savable, format: str | Renderer, options: RenderOptions | None = None) -> bytes:
+    """The bytes of a report or of an experiment's result in this format.
 
     Args:
-        report: What to draw.
+        value: What to draw.
         format: A name (``svg``), a suffix (``.svg``), ``pkg.mod:obj`` or a ``Renderer``.
-        options: How to draw it. ``engine="dot"`` lets Graphviz draw svg and png.
+        options: How to draw it. ``engine="dot"`` lets Graphviz draw a report's svg and png.
 
     Raises:
-        UserError: For an unknown format, or where ``dot`` is needed and missing.
+        UserError: For a format that this kind of value does not have, or where ``dot`` is
+            needed and missing.
     """
     options = options or RenderOptions()
-    renderer = resolve_renderer(format) if isinstance(format, str) else format
-    if options.engine == "dot" and renderer.name in ("svg", "png"):
+    known = renderers_of(value)
+    if isinstance(format, Renderer) and format in RENDERERS.values():
+        format = format.name  # an experiment has a renderer of its own under this name
+    renderer = resolve_renderer(format, known) if isinstance(format, str) else format
+    if isinstance(value, Report) and options.engine == "dot" and renderer.name in ("svg", "png"):
         from resnet_viz.reporting.to_dot import render_dot, run_dot
 
-        source = render_dot(report, in_sight(report, options))
+        source = render_dot(value, in_sight(value, options))
         return run_dot(source.decode(), renderer.name)
-    return renderer(report, options)
+    return renderer(value, options)
 
 
 def save(
-    report: Report,
+    value: Savable,
     path: str | Path,
     options: RenderOptions | None = None,
     format: str | Renderer | None = None,
 ) -> Path:
-    """The path, after the whole report is in it; a failure leaves nothing behind.
+    """The path, after the whole value is in it; a failure leaves nothing behind.
 
     Args:
-        report: What to write.
+        value: What to write.
         path: Where to; the suffix picks the format unless ``format`` does.
         options: How to draw it.
         format: See ``render``; for files whose suffix says nothing.
@@ -54,9 +65,9 @@ def save(
         UserError: For an unknown suffix or a place that cannot be written; both are
             found before anything is drawn.
     """
-    renderer = renderer_for(path) if format is None else format
+    renderer = renderer_for(path, renderers_of(value)) if format is None else format
     check_writable(path)
-    return write_atomically(path, render(report, renderer, options))
+    return write_atomically(path, render(value, renderer, options))
 
 
 def summary_line(report: Report) -> str:
@@ -71,20 +82,30 @@ def summary_line(report: Report) -> str:
     )
 
 
-def mimebundle(report: Report) -> dict[str, str]:
-    """The report for a notebook: interactive HTML, a still SVG and one line of text.
+def mimebundle(value: Savable) -> dict[str, str]:
+    """A value for a notebook: interactive HTML, a still SVG and one line of text.
 
     The page lives in a sandboxed frame: its scripts run, but cannot reach the
     notebook, and the notebook's styles cannot reach the page.
     """
-    page = html.escape(render(report, "html").decode())
-    title = html.escape(report.graph.name)
+    page = html.escape(render(value, "html").decode())
+    title, line = _names(value)
     frame = (
-        f'<iframe sandbox="allow-scripts" title="{title}" srcdoc="{page}" '
+        f'<iframe sandbox="allow-scripts" title="{html.escape(title)}" srcdoc="{page}" '
         f'style="width:100%;height:{_FRAME_HEIGHT}px;border:0"></iframe>'
     )
     return {
         "text/html": frame,
-        "image/svg+xml": render(report, "svg").decode(),
-        "text/plain": summary_line(report),
+        "image/svg+xml": render(value, "svg").decode(),
+        "text/plain": line,
     }
+
+
+def _names(value: Savable) -> tuple[str, str]:
+    """A value's title, and all of it in one line."""
+    if isinstance(value, Report):
+        return value.graph.name, summary_line(value)
+    from resnet_viz.reporting.experiments.page import view_of
+
+    view = view_of(value, RenderOptions())
+    return view.title, view.line

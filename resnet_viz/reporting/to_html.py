@@ -40,12 +40,13 @@ def render_html(report: Report, options: RenderOptions) -> bytes:
     from markupsafe import Markup
 
     page = view(report, options)
-    css, js, theme_js = _styles(), _scripts(), _asset("theme.js")
+    css, js, theme_js = _styles(), _scripts(), asset("theme.js")
     html = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             page=page,
+            theme=options.theme,
             csp=content_security_policy(styles=[css], scripts=[theme_js, js]),
             # These are ours or escaped just here; everything else is autoescaped.
             css=Markup(css),
@@ -93,7 +94,8 @@ def _hashes(texts: Sequence[str]) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of the package, with autoescape on."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -109,18 +111,18 @@ def _environment() -> Environment:
 def _styles() -> str:
     from resnet_viz.reporting.fonts import font_face_css
 
-    return "\n".join([font_face_css(), *(_asset(name) for name in STYLES)])
+    return "\n".join([font_face_css(), *(asset(name) for name in STYLES)])
 
 
 @cache
 def _scripts() -> str:
-    return "\n".join(_asset(name) for name in SCRIPTS)
+    return "\n".join(asset(name) for name in SCRIPTS)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     """The text of a file in ``templates/assets``, without indentation and comment lines."""
-    environment = _environment()
-    assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, f"assets/{name}")
+    templates = environment()
+    assert templates.loader is not None
+    source, _, _ = templates.loader.get_source(templates, f"assets/{name}")
     lines = (line.strip() for line in source.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))

@@ -18,11 +18,22 @@ def render_png(report: Report, options: RenderOptions) -> bytes:
     Raises:
         UserError: If ``options.focus`` is no module that ran.
     """
+    svg = svg_text(report, options, embed_fonts=False)
+    return rasterize(svg, options.scale, bundled=covered(_letters(report)))
+
+
+def rasterize(svg: str, scale: float, *, bundled: bool) -> bytes:
+    """An SVG as PNG at ``scale`` pixels per unit, or less where it would be enormous.
+
+    Args:
+        svg: With its size in pixels; its fonts need not be in it.
+        scale: Pixels per unit.
+        bundled: Whether the bundled fonts have every letter of it.
+    """
     from resvg_py import svg_to_bytes
 
-    svg = svg_text(report, options, embed_fonts=False)
     w, h = (float(part.partition('"')[2].partition('"')[0]) for part in _size(svg))
-    zoom = min(options.scale, (_MOST_PIXELS / (w * h)) ** 0.5)
+    zoom = min(scale, (_MOST_PIXELS / (w * h)) ** 0.5)
     # dpi must be given: resvg takes 0 for pt sizes otherwise. System fonts cost time
     # and make the picture depend on the machine; only foreign scripts need them.
     png = svg_to_bytes(
@@ -32,7 +43,7 @@ def render_png(report: Report, options: RenderOptions) -> bytes:
         font_files=font_files(),
         font_family="Inter",
         sans_serif_family="Inter",
-        skip_system_fonts=covered(_letters(report)),
+        skip_system_fonts=bundled,
     )
     return bytes(png)
 

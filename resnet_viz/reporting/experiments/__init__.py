@@ -1,0 +1,1 @@
+"""How the results of experiments look: value → view → figures and tables → renderer."""
