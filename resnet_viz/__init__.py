@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     from resnet_viz.analysis.rules import Thresholds
     from resnet_viz.core.errors import ModelError, ResnetVizError, TraceError, UserError
     from resnet_viz.core.exchange import to_networkx
+    from resnet_viz.core.experiments.degradation import Training
     from resnet_viz.core.foreign import from_networkx
     from resnet_viz.core.graph import ModelGraph, OpId
     from resnet_viz.core.measurement import Attributions, Finding, GradientFlow
     from resnet_viz.core.report import RenderOptions, Report
     from resnet_viz.core.schema import from_json, to_json
     from resnet_viz.core.structure import Costs, Structure
+    from resnet_viz.experiments.degradation.run import run_degradation
+    from resnet_viz.experiments.depth.run import run_depth
+    from resnet_viz.experiments.identity.run import run_identity
     from resnet_viz.pipeline import (
         annotate,
         attribute,
         build,
         gradient_flow,
+        lesion_study,
         load,
         measure_costs,
         render,
@@ -35,19 +40,32 @@ if TYPE_CHECKING:
         trace,
         verify,
     )
+    from resnet_viz.sources.family.densenet_config import DenseNetConfig
+    from resnet_viz.sources.family.highway_config import HighwayConfig
+    from resnet_viz.sources.family.resnet_config import ResNetConfig
+    from resnet_viz.sources.variants import configure
 
 _HOME = {
     "annotate": "pipeline",
     "attribute": "pipeline",
     "build": "pipeline",
     "gradient_flow": "pipeline",
+    "lesion_study": "pipeline",
     "load": "pipeline",
     "measure_costs": "pipeline",
     "render": "pipeline",
     "report": "pipeline",
+    "run_degradation": "experiments.degradation.run",
+    "run_depth": "experiments.depth.run",
+    "run_identity": "experiments.identity.run",
     "trace": "pipeline",
     "verify": "pipeline",
     "Thresholds": "analysis.rules",
+    "ResNetConfig": "sources.family.resnet_config",
+    "DenseNetConfig": "sources.family.densenet_config",
+    "HighwayConfig": "sources.family.highway_config",
+    "configure": "sources.variants",
+    "Training": "core.experiments.degradation",
     "to_networkx": "core.exchange",
     "from_networkx": "core.foreign",
     "to_json": "core.schema",
@@ -73,18 +91,22 @@ _HOME = {
 __all__ = [
     "Attributions",
     "Costs",
+    "DenseNetConfig",
     "Finding",
     "GradientFlow",
+    "HighwayConfig",
     "ModelError",
     "ModelGraph",
     "OpId",
     "Proof",
     "RenderOptions",
     "Report",
+    "ResNetConfig",
     "ResnetVizError",
     "Structure",
     "Thresholds",
     "TraceError",
+    "Training",
     "UnfaithfulError",
     "UnprovableError",
     "UserError",
@@ -92,13 +114,18 @@ __all__ = [
     "annotate",
     "attribute",
     "build",
+    "configure",
     "from_json",
     "from_networkx",
     "gradient_flow",
+    "lesion_study",
     "load",
     "measure_costs",
     "render",
     "report",
+    "run_degradation",
+    "run_depth",
+    "run_identity",
     "to_json",
     "to_networkx",
     "trace",

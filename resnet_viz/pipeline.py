@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from resnet_viz.core.errors import UserError
+from resnet_viz.core.display import Savable
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.report import RenderOptions, Report
@@ -19,37 +19,44 @@ from resnet_viz.study import (
     Mode,
     Study,
     analyse,
+    inputs_of,
+    lesions_of,
     load_model,
+    sized,
     traced,
     traced_batch,
     verify_batch,
 )
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from resnet_viz.analysis.rules import Thresholds
+    from resnet_viz.core.experiments.lesions import LesionStudy
     from resnet_viz.core.measurement import Attributions, GradientFlow
     from resnet_viz.core.proof import Proof
     from resnet_viz.core.structure import Costs, Memory, Structure
     from resnet_viz.measuring.losses import LossFunction
-    from resnet_viz.sources.inputs import InputSpec
+    from resnet_viz.sources.family.net_config import NetConfig
     from resnet_viz.sources.loading import Loaded
+    from resnet_viz.study.sizes import Dtypes, InputSize
 
-InputSize: TypeAlias = "Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]]"
-Dtypes: TypeAlias = "torch.dtype | str | Sequence[torch.dtype | str] | Mapping[str, Any]"
+_WANTED = "expected a ModelGraph, as rv.trace(model) makes it"
 
 
-def build(name: str, **changes: Any) -> nn.Module:
+def build(net: str | NetConfig, **changes: Any) -> nn.Module:
     """A variant by name, e.g. ``build("plain56", activation="sigmoid", norm="none")``.
+
+    Args:
+        net: A name that ``resnet-viz models`` lists, or a config.
+        **changes: Options of the config to set otherwise.
 
     Raises:
         UserError: For an unknown name or option, with near misses.
     """
     from resnet_viz.sources.variants import build as build_variant
 
-    return build_variant(name, **changes)
+    return build_variant(net, **changes)
 
 
 def load(
@@ -119,7 +126,7 @@ def trace(
     study = Study(
         model=model,
         name=name,
-        inputs=_sized(input_size, dtypes),
+        inputs=sized(input_size, dtypes),
         input_data=input_data,
         input_kwargs=kwargs,
         sections=(),
@@ -129,17 +136,6 @@ def trace(
         batch, _, _ = traced_batch(study, loaded)
         own_mode = mode is None and not isinstance(model, str)
         return traced(study, loaded, batch, None if own_mode else mode == "train")[1]
-
-
-def _inputs_of(graph: ModelGraph) -> tuple[InputSpec, ...]:
-    """Inputs as the graph had them; none where one was a part of a larger value."""
-    from resnet_viz.sources.inputs import InputSpec
-
-    if not all(op.label.isidentifier() and op.shape for op in graph.inputs):
-        return ()
-    return tuple(
-        InputSpec(shape=op.shape, dtype=op.outputs[0].dtype, name=op.label) for op in graph.inputs
-    )
 
 
 def verify(
@@ -176,10 +172,11 @@ def verify(
             tensors, draws random numbers outside torch, or the model is on meta.
         TraceError: If ``forward`` raises.
     """
+    _expect(graph, ModelGraph, _WANTED)
     study = Study(
         model=model,
         name=graph.name,
-        inputs=_sized(input_size, dtypes) or (() if input_data is not None else _inputs_of(graph)),
+        inputs=sized(input_size, dtypes) or (() if input_data is not None else inputs_of(graph)),
         input_data=input_data,
         input_kwargs=kwargs,
         verify=True,
@@ -201,6 +198,7 @@ def annotate(graph: ModelGraph, memory: Memory | None = None) -> Structure:
     """
     from resnet_viz import analysis
 
+    _expect(graph, ModelGraph, _WANTED)
     return analysis.annotate(graph, memory)
 
 
@@ -233,7 +231,7 @@ def measure_costs(
     """
     study = Study(
         model=model,
-        inputs=_sized(input_size, dtypes),
+        inputs=sized(input_size, dtypes),
         input_data=input_data,
         input_kwargs=kwargs,
         mode=mode,
@@ -285,7 +283,7 @@ def gradient_flow(
         model=model,
         data=data,
         loss_fn=loss_fn,
-        inputs=_sized(input_size, dtypes),
+        inputs=sized(input_size, dtypes),
         input_kwargs=kwargs,
         mode=mode,
         device=device,
@@ -333,7 +331,7 @@ def attribute(
     """
     study = Study(
         model=model,
-        inputs=_sized(input_size, dtypes),
+        inputs=sized(input_size, dtypes),
         input_data=inputs,
         input_kwargs=kwargs,
         target=target,
@@ -345,6 +343,50 @@ def attribute(
         sections=("attributions",),
     )
     return cast("Attributions", analyse(study, tolerant=False).attributions)
+
+
+def lesion_study(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    classes: int | None = None,
+    counts: Sequence[int] = (2, 5, 10, 15),
+    draws: int = 3,
+    permutations: Sequence[float] = (0.95, 0.9, 0.8, 0.6),
+    seed: int = 0,
+    name: str = "",
+    data_name: str = "",
+    progress: Progress = SILENT,
+) -> LesionStudy:
+    """Loss and error of a classifier with blocks deleted or permuted at test time.
+
+    Args:
+        model: Left exactly as it came; runs in eval mode, where it is.
+        data: ``(inputs, targets)``, or an iterable of such batches, all of which are used.
+        classes: Number of classes; as many as there are logits if ``None``.
+        counts: How many blocks to delete at once.
+        draws: Random choices of each count and each tau.
+        permutations: Kendall's tau of the orders to try.
+        seed: Of the choices.
+        name: What to call the net.
+        data_name: What the data are, in words.
+        progress: Who listens.
+
+    Raises:
+        UserError: If the data are no batches of inputs and class numbers.
+        NotApplicableError: If the net gives no logits or has no block to delete.
+        ModelError: If ``forward`` raises.
+    """
+    return lesions_of(
+        Study(model=model, name=name, seed=seed, sections=()),
+        data,
+        classes=classes,
+        counts=counts,
+        draws=draws,
+        permutations=permutations,
+        data_name=data_name,
+        progress=progress,
+    )
 
 
 def report(
@@ -369,13 +411,13 @@ def report(
             failing op in red, and saves itself like any other report.
         ResnetVizError: In one line, for whatever a user can cause.
     """
-    return analyse(Study(model=model, inputs=_sized(input_size, dtypes), **options), progress)
+    return analyse(Study(model=model, inputs=sized(input_size, dtypes), **options), progress)
 
 
 def render(
-    value: Report | ModelGraph, format: str = "svg", options: RenderOptions | None = None
+    value: Savable | ModelGraph, format: str = "svg", options: RenderOptions | None = None
 ) -> bytes:
-    """A report, or a bare graph (analysed first, so that it has its skips), as bytes.
+    """A report, an experiment's result or a bare graph (analysed first) as bytes.
 
     Raises:
         UserError: For an unknown format.
@@ -383,18 +425,12 @@ def render(
     """
     from resnet_viz import reporting
 
+    _expect(value, (Savable, ModelGraph), "expected a report, a graph or an experiment's result")
     if isinstance(value, ModelGraph):
         value = Report(graph=value, structure=annotate(value))
-    elif not isinstance(value, Report):
-        raise TypeError(f"expected a Report or a ModelGraph, not {type(value).__name__}")
     return reporting.render(value, format, options)
 
 
-def _sized(input_size: InputSize | None, dtypes: Dtypes | None) -> tuple[InputSpec, ...]:
-    if input_size is None:
-        if dtypes is not None:
-            raise UserError("dtypes without input_size: they say what its inputs are made of")
-        return ()
-    from resnet_viz.sources.inputs import sized_inputs
-
-    return sized_inputs(input_size, dtypes)
+def _expect(value: object, kind: type | tuple[type, ...], wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{wanted}, not {type(value).__name__}")

@@ -105,6 +105,36 @@ def test_what_is_no_report_and_no_graph_is_not_drawn() -> None:
         rv.render(structure)  # type: ignore[arg-type]
 
 
+def test_swapped_arguments_are_named() -> None:
+    model = mlp()
+    with pytest.raises(TypeError, match=r"rv\.trace\(model\) makes it, not Sequential"):
+        rv.annotate(model)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not Sequential"):
+        rv.verify(model, rv.trace(model))  # type: ignore[arg-type]
+
+
+def test_lesions_of_any_classifier_leave_it_as_it_was(tmp_path: Path) -> None:
+    model = rv.build("resnet20", widths=(4, 8, 16)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batches = [(torch.randn(4, 3, 16, 16), torch.randint(10, (4,))) for _ in range(2)]
+    study = rv.lesion_study(model, iter(batches), counts=(2,), draws=1, data_name="noise")
+    assert (study.samples, study.classes, study.data) == (8, 10, "noise")
+    assert len(study.single) == len(study.blocks) == 9
+    assert len(study.several) == 1
+    assert study.model == "ResNet"
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert rv.from_json(study.to_json()) == study
+    assert len(study.to_records()) == len(study.lesions)
+    assert study.save(tmp_path / "lesions.svg").read_bytes().startswith(b"<svg")
+
+
+@pytest.mark.parametrize("data", [None, (), [], 3, torch.zeros(2, 3, 8, 8), [torch.zeros(2)]])
+def test_lesions_need_answers(data: object) -> None:
+    with pytest.raises(rv.UserError, match=r"give \(inputs, targets\)"):
+        rv.lesion_study("resnet20", data)
+
+
 def test_asked_for_alone_it_is_an_error() -> None:
     with pytest.raises(rv.UserError):
         rv.gradient_flow(Counter(), input_size=(1, 4))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 
 from resnet_viz.cli.commands import cli
+from resnet_viz.cli.experiments import experiment
 from resnet_viz.cli.terminal import run_and_exit
 
 __all__ = ["cli", "main"]
+
+cli.add_command(experiment)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,8 @@ from resnet_viz.cli.terminal import showing
 from resnet_viz.core.progress import SILENT
 from resnet_viz.core.version import __version__
 
+_MODEL_SUFFIXES = (".py", ".pt2", ".pt", ".pth", ".toml", ".json")
+
 if TYPE_CHECKING:
     from resnet_viz.core.errors import ResnetVizError
     from resnet_viz.core.progress import Progress
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 def cli() -> None:
     """See a network, and where its gradient goes.
 
-    MODEL is a variant (resnet-viz models lists them), torchvision:NAME, timm:NAME,
-    hf:PATH_OR_ID, path/to/file.py:Name, pkg.mod:Name or a .pt2 file. Code in a Python
+    MODEL is a variant (resnet-viz models lists them), net.toml, torchvision:NAME,
+    timm:NAME, hf:PATH_OR_ID, path/to/file.py:Name, pkg.mod:Name or a .pt2 file. Code in a Python
     file is run.
 
     Exit codes: 0 fine, 2 a mistake in what was asked, 3 the model raised on inputs
@@ -43,8 +44,21 @@ def cli() -> None:
 @cli.command()
 @click.argument("pattern", default="")
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead.")
-def models(pattern: str, json_: bool) -> None:
-    """The variants it can build, with params and MACs."""
+@click.option("--toml", is_flag=True, help="Print this one variant as a config file.")
+def models(pattern: str, json_: bool, toml: bool) -> None:
+    """The variants it can build, with params, MACs and paper.
+
+    PATTERN is a part of the name, or has wildcards: 'wrn_*', '*50d'.
+    """
+    if toml:
+        if json_:
+            raise click.UsageError("--json and --toml were both given: choose one")
+        if not pattern:
+            raise click.UsageError("--toml prints one variant: name it, such as resnet50 --toml")
+        from resnet_viz.sources.config_files import starting_point
+
+        click.echo(starting_point(pattern), nl=False)
+        return
     from resnet_viz.sources.variants import list_variants
 
     rows = list_variants(pattern)
@@ -53,16 +67,19 @@ def models(pattern: str, json_: bool) -> None:
         return
     from resnet_viz.core.units import shape, si
 
-    heads = ("variant", "block", "shortcut", "input", "params", "MACs")
+    heads = ("variant", "family", "block", "shortcut", "input", "params", "MACs", "paper")
     lines = [
-        (r.name, r.block, r.shortcut, shape(r.input_size), f"{r.params:,}", si(r.macs))
+        (
+            *(r.name, r.family, r.block, r.shortcut, shape(r.input_size)),
+            *(f"{r.params:,}", si(r.macs), r.source),
+        )
         for r in rows
     ]
     widths = [max(len(line[i]) for line in (heads, *lines)) for i in range(len(heads))]
     for line in (heads, *lines):
         cells = [
-            c.rjust(w) if i > 3 else c.ljust(w)
-            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            c.rjust(w) if head in ("params", "MACs") else c.ljust(w)
+            for head, c, w in zip(heads, line, widths, strict=True)
         ]
         click.echo("  ".join(cells).rstrip())
 
@@ -191,47 +208,30 @@ def _write(
     diagram_only: bool = False,
 ) -> None:
     """Runs the study and writes each output, or prints where there is none."""
+    from resnet_viz.cli import writing
     from resnet_viz.core.errors import spelled
-    from resnet_viz.core.units import nbytes
-    from resnet_viz.reporting import render, save
 
     began = time.perf_counter()
     study = options.study(given, sections)
     drawing = options.drawing(given, diagram_only=diagram_only)
-    outputs = list(given["outputs"])
-    if not outputs and default is not None and not given["json_"]:
-        outputs = [_file_name(study.name or given["model"]) + default]
-    _check(outputs, given["format_"])
-    with showing(quiet=given["quiet"]) as progress:
+    asked = writing.wanted(
+        given, default, lambda: writing.file_name(study.name or given["model"], _MODEL_SUFFIXES)
+    )
+    writing.check(asked)
+    with showing(quiet=asked.quiet) as progress:
         # The one section that was asked for must apply; of several each may be missing.
         made, ended = _analysed(study, progress, tolerant=len(sections) > 1)
-        fallback = ".json" if given["json_"] else default or ".txt"
-        printed, written = b"", []
-        for output in outputs or ["-"]:
-            progress.start(f"drawing {output}")
-            if output == "-":
-                printed = render(made, given["format_"] or fallback, drawing)
-            else:
-                path = save(made, Path(output), drawing, given["format_"])
-                written.append((path, time.perf_counter() - began))
-    if printed:
-        sys.stdout.buffer.write(printed if printed.endswith(b"\n") else printed + b"\n")
-        sys.stdout.flush()
-    if not given["quiet"]:
+        drawn = writing.draw(made, asked, drawing, progress, began)
+    drawn.print()
+    if not asked.quiet:
         if not (given["inputs"] or given["input_files"] or given["inputs_from"]):
             click.echo(f"Note: input {spelled(made.provenance.input)}", err=True)
         _say_notes(made)
-        files = [given["format_"] or Path(output).suffix for output in outputs or [fallback]]
-        if any(file.strip(".") not in ("json", "graphml") for file in files):
+        if any(format_ not in ("json", "graphml") for format_ in asked.formats()):
             _say_folded(made, drawing)
-        if written and made.proof is not None:
+        if drawn.files and made.proof is not None:
             click.echo(f"Proof: {spelled(made.proof.sentence)}", err=True)
-    for path, seconds in written:
-        if not given["quiet"]:
-            size = nbytes(path.stat().st_size)
-            click.echo(f"Wrote {path} ({size}, {seconds:.1f} s)", err=True)
-        if given["open_"]:
-            click.launch(str(path))
+    drawn.say(asked)
     if ended is not None:
         raise ended
 
@@ -265,29 +265,3 @@ def _analysed(
         if error.report is None:
             raise
         return error.report, error
-
-
-def _check(outputs: list[str], format_: str | None) -> None:
-    """Refuses before the long work what could not be written after it."""
-    from resnet_viz.reporting import check_writable, renderer_for, resolve_renderer
-
-    if outputs.count("-") > 1:
-        raise click.UsageError("-o - was given twice: standard output takes one format")
-    if format_:
-        resolve_renderer(format_)
-    for output in outputs:
-        if output != "-":
-            if not format_:
-                renderer_for(output)
-            check_writable(output)
-
-
-def _file_name(model: str) -> str:
-    """``torchvision:resnet18`` -> ``resnet18``; ``examples/net.py:Net`` -> ``Net``."""
-    name = model.rpartition(":")[2] or model
-    if name.endswith("/config.json"):
-        name = name.removesuffix("/config.json")
-    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).name)
-    for suffix in (".py", ".pt2", ".pt", ".pth"):
-        kept = kept.removesuffix(suffix)
-    return kept or "model"

@@ -171,7 +171,7 @@ FOLD: Decorator = click.option(
     help="Equal parts in a row once, marked × n.  [default: in large graphs]",
 )
 
-OUTPUT: Sequence[Decorator] = (
+FILES: Sequence[Decorator] = (
     click.option(
         "-o",
         "--output",
@@ -193,6 +193,14 @@ OUTPUT: Sequence[Decorator] = (
         show_default=True,
         help="Colours.",
     ),
+    click.option("--title", default="", help="Title of the drawing."),
+    click.option("--open", "open_", is_flag=True, help="Show what was written."),
+    click.option("--json", "json_", is_flag=True, help="Print JSON instead."),
+    click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
+)
+
+OUTPUT: Sequence[Decorator] = (
+    *FILES,
     click.option(
         "--collapse",
         type=click.Choice(["blocks", "all", "none"]),
@@ -202,7 +210,6 @@ OUTPUT: Sequence[Decorator] = (
     ),
     FOLD,
     click.option("--focus", default="", metavar="MODULE", help="Draw only this module."),
-    click.option("--title", default="", help="Title of the drawing."),
     click.option(
         "--engine",
         type=click.Choice(["own", "dot"]),
@@ -210,9 +217,6 @@ OUTPUT: Sequence[Decorator] = (
         show_default=True,
         help="Who draws svg and png.",
     ),
-    click.option("--open", "open_", is_flag=True, help="Show what was written."),
-    click.option("--json", "json_", is_flag=True, help="Print JSON instead."),
-    click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
 )
 
 STUDY = (*MODEL, *RUN, *PROOF, *GRADIENTS, *ATTRIBUTIONS)
@@ -295,9 +299,9 @@ def drawing(given: dict[str, Any], *, diagram_only: bool = False) -> RenderOptio
 
     return RenderOptions(
         theme=given["theme"],
+        title=given["title"],
         collapse=given["collapse"],
         focus=given["focus"],
-        title=given["title"],
         engine=given["engine"],
         fold_repeats=given["fold_repeats"],
         diagram_only=diagram_only,

@@ -98,6 +98,9 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
     except ResnetVizError as error:
         _say(str(error))
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(EXIT_USER)
     except click.UsageError as error:
         _say(error.format_message())
         if error.ctx is not None:

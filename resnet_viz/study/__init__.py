@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from resnet_viz.study.asked import METHODS, Mode, Study
 from resnet_viz.study.feeding import traced_batch
+from resnet_viz.study.lesions import lesions_of
 from resnet_viz.study.opening import load_model, traced, verify_batch
 from resnet_viz.study.running import analyse
+from resnet_viz.study.sizes import inputs_of, sized
 
 __all__ = [
     "METHODS",
     "Mode",
     "Study",
     "analyse",
+    "inputs_of",
+    "lesions_of",
     "load_model",
+    "sized",
     "traced",
     "traced_batch",
     "verify_batch",

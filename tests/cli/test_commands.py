@@ -27,12 +27,20 @@ def test_models_lists_every_variant_with_its_costs(viz: Viz) -> None:
 
 
 def test_the_closed_forms_equal_traced_graphs(viz: Viz) -> None:
-    rows = {row["name"]: row for row in json.loads(viz("models", "*20", "--json").out)}
+    rows = {row["name"]: row for row in json.loads(viz("models", "*[tn]20", "--json").out)}
     assert set(rows) == {"resnet20", "plain20"}
     for name, row in rows.items():
         with torch.device("meta"):
             graph = rv.trace(rv.build(name).eval())
         assert (graph.total_params, graph.total_macs) == (row["params"], row["macs"])
+
+
+def test_a_variant_as_toml_is_a_model_to_begin_with(viz: Viz) -> None:
+    ran = viz("models", "resnet20", "--toml")
+    assert ran.code == 0
+    Path("net.toml").write_text(ran.out.replace("num_classes = 10", "num_classes = 7"))
+    assert "269,527" in viz("summary", "net.toml").out
+    assert viz("models", "resnet", "--toml").code == 2
 
 
 def test_summary_shows_totals_and_depth_limits_it(viz: Viz) -> None:

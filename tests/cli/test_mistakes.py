@@ -270,3 +270,27 @@ def test_a_bad_image_is_said_before_the_long_work(viz: Viz) -> None:
     assert "dog.jpg" in ran.error
     assert "tracing" in ran.err
     assert "measuring" not in ran.err
+
+
+@pytest.mark.parametrize("group", [[], ["experiment"]])
+def test_a_group_without_a_command_shows_its_help(viz: Viz, group: list[str]) -> None:
+    ran = viz(*group)
+    assert ran.code == 2
+    assert ran.err.startswith("Usage: resnet-viz")
+    assert "\nCommands:\n" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--toml"], "name it"), (["resnet50", "--toml", "--json"], "choose one")],
+)
+def test_models_does_not_guess_what_to_print(viz: Viz, arguments: list[str], said: str) -> None:
+    ran = viz("models", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+
+
+def test_a_net_too_large_for_memory_is_no_bug(viz: Viz) -> None:
+    ran = viz("summary", "resnet20", "--arg", f"num_classes={10**12}")
+    assert ran.code == 2
+    assert "does not fit into memory" in ran.error
