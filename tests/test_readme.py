@@ -69,6 +69,12 @@ def test_the_python_runs(code: str, folder: Path) -> None:
     assert (folder / "resnet20.html").is_file()
 
 
+def test_it_counts_the_variants_right() -> None:
+    from resnet_viz.sources.variants import VARIANTS
+
+    assert f"lists the {len(VARIANTS)} nets it builds" in README
+
+
 def test_the_two_set_up_commands_stand_alone_for_ci() -> None:
     lines = README.splitlines()
     assert "pip install . && resnet-viz report resnet50" in lines
