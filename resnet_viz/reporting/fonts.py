@@ -30,9 +30,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-FAMILY = '"RV Sans", Inter, "RV Symbols", "DejaVu Sans", system-ui, sans-serif'
-"""The ``font-family`` of every text: the embedded faces, then installed ones."""
-
 _UNITS = 2048
 _WIDE, _NARROW = 1.05, 0.68  # of an em, for letters that neither bundled font has
 _FACES = (

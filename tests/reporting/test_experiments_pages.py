@@ -27,7 +27,7 @@ from resnet_viz.reporting import (
     renderer_for,
     save,
 )
-from resnet_viz.reporting.experiments import colours
+from resnet_viz.reporting.experiments import colours, to_text
 from resnet_viz.reporting.experiments.page import view_of
 from resnet_viz.reporting.fonts import covered
 from resnet_viz.reporting.palette import DARK, LIGHT
@@ -571,3 +571,18 @@ provenance
   command                     resnet-viz experiment
   made with                   resnet-viz 0
 """
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_number_is_broken_at_any_usual_width_of_a_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_text, "WIDTH", width)
+    value = synthetic.depth()
+    text = to_text.render_text(value, RenderOptions()).decode()
+    assert max(map(len, text.splitlines())) <= width
+    words = set(text.split())
+    for table in (table for section in view_of(value, RenderOptions()).sections
+                  for table in section.tables):  # fmt: skip
+        for row in table.rows[:12]:
+            assert words >= {word for cell in row for word in cell.split()}

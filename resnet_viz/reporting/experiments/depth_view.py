@@ -13,7 +13,6 @@ from resnet_viz.reporting.experiments.depth_figures import (
     chain,
     factors,
     losses,
-    norm_name,
     updates,
 )
 from resnet_viz.reporting.experiments.depth_words import FAR, deepest_runs, fate, left, seen
@@ -123,15 +122,12 @@ def _table(runs: Sequence[DepthRun]) -> Table:
     return Table(
         title="The deepest net of each kind",
         head=(
-            "Activation", "Init", "Norm", "Net", "Factor per block", "Left at the first block",
-            "Theory", "First weight’s gradient", "Float32 ends after, blocks",
+            "Net", "Factor per block", "Left at the first block", "Theory",
+            "First weight’s gradient", "Float32 ends after, blocks",
         ),
         rows=tuple(
             (
-                run.kind.activation,
-                run.kind.init,
-                norm_name(run.kind),
-                "residual" if run.kind.residual else "plain",
+                run.kind.label,
                 scientific(run.per_block) if run.outputs else "–",
                 scientific(left(run)),
                 scientific(run.expected[-1]) if run.expected else "–",
@@ -140,7 +136,7 @@ def _table(runs: Sequence[DepthRun]) -> Table:
             )
             for run in runs
         ),
-        words=4,
+        words=1,
         note="Factor per block: geometric mean, from the float64 chain. Theory: the product that "
         "wide nets should leave, which with batch norm knows no zero padding. First weight’s "
         "gradient: its norm, in float32.",

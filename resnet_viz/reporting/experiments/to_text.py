@@ -93,7 +93,7 @@ class _Columns:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         head, rows = self.table.head, self.table.rows[: _most(self.table)]
-        widths = _widths(head, rows, options.max_width)
+        widths = _widths(head, rows, options.max_width, self.table.words)
         drawn = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for i, name in enumerate(head):
             drawn.add_column(
@@ -108,8 +108,17 @@ class _Columns:
         yield drawn
 
 
-def _widths(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> list[int] | None:
-    """A width for each column that breaks no short cell; ``None`` where they have no room."""
+def _widths(
+    head: Sequence[str], rows: Sequence[Sequence[str]], most: int, texts: int
+) -> list[int] | None:
+    """A width for each column that breaks no number and no word; ``None`` without the room.
+
+    Args:
+        head: Titles.
+        rows: Cells.
+        most: Characters of a line.
+        texts: How many columns, from the left, hold words: these may break between them.
+    """
     cells = [max((len(row[i]) for row in rows), default=0) for i in range(len(head))]
     words = [max(map(len, name.split()), default=0) for name in head]
     whole = [max(cell, len(name)) for cell, name in zip(cells, head, strict=True)]
@@ -118,6 +127,11 @@ def _widths(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> li
         for i, (cell, word) in enumerate(zip(cells, words, strict=True))
     ]
     room = most - sum(widths) - 2 * len(head)
+    for i in range(texts):
+        longest = max((len(word) for row in rows for word in row[i].split()), default=0)
+        given = min(max(-room, 0), widths[i] - max(longest, words[i]))
+        widths[i] -= given
+        room += given
     while room > 0 and widths != whole:
         # To cells before titles: a title reads well on two lines, a name or a number does not.
         wants = [max(3 * (cell - w), 0) + max(n - w, 0)
