@@ -217,6 +217,20 @@ def test_one_sample_more_is_no_degradation() -> None:
     assert "No degradation in this run" in words(synthetic.degradation(plain56=0.004))
 
 
+def test_a_loss_that_tells_another_order_than_the_error_is_told() -> None:
+    value = synthetic.degradation((0,))
+    nets = tuple(
+        replace(n, epochs=(*n.epochs[:-1], replace(n.epochs[-1], train_loss=1e-9)))
+        if n.label == "plain-56"
+        else n
+        for n in value.nets
+    )
+    said = words(replace(value, nets=nets))
+    assert "The deeper plain net is worse in training" in said
+    assert "Its loss is the smaller one all the same" in said
+    assert "all the same" not in words(value)
+
+
 def test_a_net_that_diverged_is_worse() -> None:
     value = synthetic.degradation((0,))
     gone = {"train_error": math.nan, "train_loss": math.nan}

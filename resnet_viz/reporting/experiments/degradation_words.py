@@ -39,10 +39,8 @@ class Pair:
 
 
 def _worse(shallow: TrainedNet, deep: TrainedNet) -> bool:
-    """Whether error and loss are both larger; a loss that is no number counts as larger."""
-    a, b = shallow.epochs[-1], deep.epochs[-1]
-    larger = not b.train_error <= a.train_error + _CLOSE
-    return larger and not b.train_loss <= a.train_loss
+    """Whether the training error, which He et al. compare, is larger; so is one that is NaN."""
+    return not deep.epochs[-1].train_error <= shallow.epochs[-1].train_error + _CLOSE
 
 
 def pair(value: Degradation, *, residual: bool) -> Pair | None:
@@ -111,7 +109,7 @@ def _plain(p: Pair, *, untrained: bool) -> str:
         return (
             f"{numbers} The deeper plain net is worse where it was trained, "
             f"{_in_seeds(p.worse(), p)}: it does not over-fit, it is harder to train. That is "
-            f"degradation.{_falling(p)}"
+            f"degradation.{_disagreeing(p)}{_falling(p)}"
         )
     if p.worse():
         return (
@@ -182,6 +180,14 @@ def _run(ratio: float) -> str:
     if ratio < 1 / _GROWS:
         return "shrinks on its way back (vanishes)"
     return "keeps its size within a factor of 10"
+
+
+def _disagreeing(p: Pair) -> str:
+    """That the loss tells another order than the error, as both do early in training."""
+    shallow, deep = ([n.epochs[-1].train_loss for n in runs] for runs in (p.shallow, p.deep))
+    if mean(deep) < mean(shallow):
+        return " Its loss is the smaller one all the same: train longer before you trust the order."
+    return ""
 
 
 def _falling(p: Pair) -> str:
