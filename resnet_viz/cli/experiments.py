@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +20,16 @@ if TYPE_CHECKING:
     from resnet_viz.core.experiments.identity import IdentityMapping
     from resnet_viz.core.progress import Progress
 
-    Result = Degradation | IdentityMapping | DepthStudy
+    Found = Degradation | IdentityMapping | DepthStudy
 
 
-def _numbers(kind: type[int] | type[float]) -> Callable[..., Any]:
-    def parse(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-        if value is None:
-            return None
-        try:
-            return tuple(kind(part) for part in value.split(","))
-        except ValueError:
-            raise click.BadParameter(f"{value!r}: give numbers such as 20,56") from None
-
-    return parse
+def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: give numbers such as 20,56") from None
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
@@ -51,7 +45,7 @@ WORKERS = click.option(
     help="Processes, each with one thread.",
 )
 DEPTHS = click.option(
-    "--depths", callback=_numbers(int), metavar="N,N,…", help="Weighted layers, each 6n + 2."
+    "--depths", callback=_numbers, metavar="N,N,…", help="Weighted layers, each 6n + 2."
 )
 SEED = click.option(
     "--seed",
@@ -73,7 +67,7 @@ def experiment() -> None:
 @experiment.command()
 @QUICK
 @DEPTHS
-@click.option("--seeds", callback=_numbers(int), metavar="N,N,…", help="[default: 0,1,2]")
+@click.option("--seeds", callback=_numbers, metavar="N,N,…", help="[default: 0,1,2]")
 @click.option(
     "--data",
     default="digits",
@@ -98,7 +92,7 @@ def experiment() -> None:
 @click.option("--warmup-steps", type=click.IntRange(0), help="[default: 50; he2015: 0]")
 @click.option(
     "--widths",
-    callback=_numbers(int),
+    callback=_numbers,
     metavar="N,N,N",
     help="Channels.  [default: 8,16,32; he2015: 16,32,64]",
 )
@@ -223,7 +217,7 @@ def _runs_beside(given: dict[str, Any]) -> Path | None:
     return Path(files[0]).with_suffix(".runs") if files else None
 
 
-def _write(given: dict[str, Any], name: str, run: Callable[[Progress], Result]) -> None:
+def _write(given: dict[str, Any], name: str, run: Callable[[Progress], Found]) -> None:
     from resnet_viz.core.report import RenderOptions
     from resnet_viz.reporting import EXPERIMENT_RENDERERS
 
@@ -235,9 +229,7 @@ def _write(given: dict[str, Any], name: str, run: Callable[[Progress], Result]) 
         result = replace(
             result,
             provenance=replace(
-                result.provenance,
-                command=shlex.join(["resnet-viz", *sys.argv[1:]]),
-                created=datetime.now().astimezone().isoformat(timespec="seconds"),
+                result.provenance, command=options.command_line(), created=options.now()
             ),
         )
         drawing = RenderOptions(theme=given["theme"], title=given["title"])

@@ -279,9 +279,19 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
         layer=given.get("layer", "auto"),
         n_steps=given.get("n_steps", 50),
         verify=given.get("verify", False),
-        command=shlex.join(["resnet-viz", *sys.argv[1:]]),
-        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=command_line(),
+        created=now(),
     )
+
+
+def command_line() -> str:
+    """What was typed, for the foot of a report."""
+    return shlex.join(["resnet-viz", *sys.argv[1:]])
+
+
+def now() -> str:
+    """ISO date and time, to the second, with the time zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _target(text: str | None) -> int | str | None:

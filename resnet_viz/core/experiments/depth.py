@@ -91,8 +91,12 @@ class DepthRun:
 
         From the float64 chain.
         """
-        pairs = zip(self.exact[-2::-1], self.exact[:0:-1], strict=True)
-        return tuple(_over(before, after) for before, after in pairs)
+        return _factors(self.exact)
+
+    @property
+    def wrapped_factors(self) -> tuple[float, ...]:
+        """``factors`` of the same net where images wrap around: without borders."""
+        return _factors(self.wrapped)
 
     @property
     def products(self) -> tuple[float, ...]:
@@ -138,6 +142,11 @@ class DepthRun:
     def per_wrapped_block(self) -> float:
         """The same where images wrap around: comparable with ``textbook``."""
         return math.pow(_over(self.wrapped[0], self.wrapped[-1]), 1 / len(self.outputs))
+
+
+def _factors(norms: tuple[float, ...]) -> tuple[float, ...]:
+    pairs = zip(norms[-2::-1], norms[:0:-1], strict=True)
+    return tuple(_over(before, after) for before, after in pairs)
 
 
 def _over(value: float, base: float) -> float:

@@ -6,7 +6,6 @@ compared, and theory where a net is compared with a closed form.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import mul
@@ -206,7 +205,7 @@ def _product_panel(run: DepthRun, y: Axis) -> Panel:
     if run.expected:
         series.append(_line(_THEORY, "theory", run.expected, dashed=True))
         if run.kind.norm != "none" and len(run.wrapped) > 1:
-            series.insert(0, _line(_WRAPPED, "muted", list(accumulate(_factors(run.wrapped), mul))))
+            series.insert(0, _line(_WRAPPED, "muted", list(accumulate(run.wrapped_factors, mul))))
     if run.bounds:
         series.append(_line(_BOUND, "bound", run.bounds))
     lost = run.lost_after
@@ -218,17 +217,12 @@ def _factor_panel(run: DepthRun, y: Axis) -> Panel:
     points = tuple(enumerate(run.factors, start=1))
     series = [Series(name=run.kind.label, hue=hue(run.kind), points=points, line=False, dots=True)]
     if run.textbook is not None:
-        series.insert(0, _line(_WRAPPED, "muted", _factors(run.wrapped)))
+        series.insert(0, _line(_WRAPPED, "muted", run.wrapped_factors))
     if run.predicted:
         series.append(_line(_THEORY, "theory", run.predicted, dashed=True))
     book = run.textbook
     rules = () if book is None else (Rule(at=book, label=scientific(book)),)
     return _panel(run, y, series, rules)
-
-
-def _factors(norms: Sequence[float]) -> list[float]:
-    pairs = zip(norms[-2::-1], norms[:0:-1], strict=True)
-    return [before / after if after else math.nan for before, after in pairs]
 
 
 def _line(name: str, hue: Hue, values: Sequence[float], *, dashed: bool = False) -> Series:

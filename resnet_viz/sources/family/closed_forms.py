@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from resnet_viz.sources.family.densenet_costs import densenet_cost
+from resnet_viz.sources.family.highway_costs import highway_cost
 from resnet_viz.sources.family.net_config import NetConfig
-from resnet_viz.sources.family.other_costs import densenet_cost, highway_cost
 from resnet_viz.sources.family.resnet_costs import resnet_cost
 
 _COSTS: dict[str, Callable[[Any], tuple[int, int]]] = {

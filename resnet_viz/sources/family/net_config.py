@@ -7,6 +7,7 @@ their defaults.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self
@@ -16,7 +17,7 @@ from resnet_viz.sources.names import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetConfig:
+class NetConfig(ABC):
     """What the configs of all families have in common.
 
     Attributes:
@@ -36,24 +37,24 @@ class NetConfig:
     in_channels: int = 3
 
     @property
+    @abstractmethod
     def side(self) -> int:
         """Height and width of the images it was made for."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def block_name(self) -> str:
         """What it repeats, in one word."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def shortcut_name(self) -> str:
         """What stands beside that, in one word; ``none`` for nothing."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def headline(self) -> str:
         """Kind, depth and sizes, in words."""
-        raise NotImplementedError
 
     @property
     def input_size(self) -> tuple[int, int, int, int]:
