@@ -10,18 +10,30 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from resnet_viz.core.errors import UserError
-from resnet_viz.core.record_columns import COLUMNS, COSTS, STATS
+from resnet_viz.core.flow_records import (
+    FLOW_TABLES,
+    flow_records,
+    group_records,
+    path_records,
+    propagation_records,
+)
+from resnet_viz.core.record_columns import COLUMNS, COSTS
 
 if TYPE_CHECKING:
+    from resnet_viz.core.attribution import Attributions
+    from resnet_viz.core.finding import Finding
     from resnet_viz.core.graph import ModelGraph, Op
-    from resnet_viz.core.measurement import Attributions, Finding, GradientFlow, GradientStats
     from resnet_viz.core.report import Report
     from resnet_viz.core.structure import Block, Cost, Skip, Structure
 
 Row: TypeAlias = dict[str, object]
 StructureTable = Literal["blocks", "skips", "stages", "costs", "repeats"]
-FlowTable = Literal["parameters", "calls", "shares"]
-ReportTable = Literal["ops", "findings"] | StructureTable | FlowTable
+FlowTable = Literal["parameters", "calls", "shares", "skip_shares", "chain", "activities"]
+ReportTable = (
+    Literal["ops", "findings", "paths", "propagation", "gradient_groups"]
+    | StructureTable
+    | FlowTable
+)
 
 
 def graph_records(graph: ModelGraph) -> list[Row]:
@@ -75,26 +87,6 @@ def structure_records(structure: Structure, table: StructureTable = "blocks") ->
     raise _unknown(table, ("blocks", "skips", "stages", "costs", "repeats"))
 
 
-def flow_records(flow: GradientFlow, table: FlowTable = "parameters") -> list[Row]:
-    """Table ``parameters``, ``calls`` or ``shares``."""
-    if table == "parameters":
-        return [
-            {
-                "name": p.name,
-                **_stats(p.stats),
-                "weight_l2": p.weight_l2,
-                "ratio": p.ratio,
-                "reason": p.reason,
-            }
-            for p in flow.parameters
-        ]
-    if table == "calls":
-        return [{"op": call.op, **_stats(call.stats)} for call in flow.calls]
-    if table == "shares":
-        return [{name: getattr(share, name) for name in COLUMNS["shares"]} for share in flow.shares]
-    raise _unknown(table, ("parameters", "calls", "shares"))
-
-
 def report_records(report: Report, table: ReportTable = "ops") -> list[Row]:
     """Any table of what the report holds; ``ops`` is everything known of each op."""
     flow = report.gradient_flow
@@ -107,8 +99,15 @@ def report_records(report: Report, table: ReportTable = "ops") -> list[Row]:
         for row, skip in zip(rows, report.structure.skips, strict=True):
             row["share"] = flow.share_of(skip) if flow else None
         return rows
-    if table in ("parameters", "calls", "shares"):
+    if table in FLOW_TABLES:
         return flow_records(flow, table) if flow else []
+    if table == "gradient_groups":
+        return group_records(report.graph, report.structure, flow) if flow else []
+    if table == "paths":
+        return path_records(report.path_gradients) if report.path_gradients else []
+    if table == "propagation":
+        found = report.signal_propagation
+        return propagation_records(found) if found else []
     if table in ("blocks", "stages", "costs", "repeats"):
         return structure_records(report.structure, table)
     raise _unknown(table, ("ops", "findings", *COLUMNS))
@@ -215,10 +214,6 @@ def _cost(cost: Cost) -> Row:
 
 def _paid(costs: dict[str, Cost], key: str) -> Row:
     return _cost(costs[key]) if key in costs else dict.fromkeys(COSTS)
-
-
-def _stats(stats: GradientStats | None) -> Row:
-    return {name: getattr(stats, name) if stats else None for name in STATS}
 
 
 def _sizes(sizes: Iterable[int]) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.display import Savable
+from resnet_viz.core.finding import Finding
+from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.measurement import Attributions, Finding, GradientFlow
+from resnet_viz.core.paths import PathGradients
 from resnet_viz.core.proof import Proof
+from resnet_viz.core.propagation import SignalPropagation
 from resnet_viz.core.structure import Structure
 
 if TYPE_CHECKING:
@@ -17,8 +21,8 @@ if TYPE_CHECKING:
 
     from resnet_viz.core.records import ReportTable
 
-Measurement: TypeAlias = GradientFlow | Attributions
-Section = Literal["gradient flow", "attributions"]
+Measurement: TypeAlias = GradientFlow | PathGradients | SignalPropagation | Attributions
+Section = Literal["gradient flow", "path gradients", "signal propagation", "attributions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,16 @@ class Report(Savable):
         return next((m for m in self.measurements if isinstance(m, GradientFlow)), None)
 
     @property
+    def path_gradients(self) -> PathGradients | None:
+        """The gradient by path length, where it was measured."""
+        return next((m for m in self.measurements if isinstance(m, PathGradients)), None)
+
+    @property
+    def signal_propagation(self) -> SignalPropagation | None:
+        """Signal propagation, where it was measured."""
+        return next((m for m in self.measurements if isinstance(m, SignalPropagation)), None)
+
+    @property
     def attributions(self) -> Attributions | None:
         """The attributions, where there are any."""
         return next((m for m in self.measurements if isinstance(m, Attributions)), None)
@@ -97,8 +111,9 @@ class Report(Savable):
 
         Args:
             table: ``ops`` (everything known of each), ``blocks``, ``skips``, ``stages``,
-                ``costs``, ``repeats``, ``parameters``, ``calls``, ``shares`` or
-                ``findings``; see ``core.records``.
+                ``costs``, ``repeats``, ``gradient_groups`` (the gradient by block, stage
+                and network), ``findings``, ``paths``, ``propagation``, or a table of
+                ``GradientFlow.to_records``; see ``core.records``.
         """
         from resnet_viz.core.records import report_records
 

@@ -18,7 +18,23 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from resnet_viz.core import checkpoint, graph, measurement, proof, report, structure
+from resnet_viz.core import (
+    attribution,
+    chain,
+    checkpoint,
+    comparison,
+    finding,
+    forward_facts,
+    gradient_flow,
+    graph,
+    history,
+    paths,
+    proof,
+    propagation,
+    report,
+    skip_shares,
+    structure,
+)
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.experiments import common, degradation, depth, identity, lesions
 
@@ -26,7 +42,8 @@ SCHEMA = "resnet-viz"
 VERSION = 1
 
 _MODULES = (
-    *(graph, structure, measurement, proof, report, checkpoint),
+    *(graph, structure, finding, attribution, proof, report, checkpoint),
+    *(gradient_flow, chain, skip_shares, forward_facts, paths, propagation, history, comparison),
     *(common, lesions, degradation, identity, depth),
 )
 _TYPES: dict[str, type] = {

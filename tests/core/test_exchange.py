@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 
 from resnet_viz.core.exchange import skip_edges, to_networkx
-from resnet_viz.core.graph import OpId
-from resnet_viz.core.measurement import (
+from resnet_viz.core.gradient_flow import (
     CallGradient,
     EdgeShare,
     GradientFlow,
@@ -20,6 +19,7 @@ from resnet_viz.core.measurement import (
     Loss,
     ParameterGradient,
 )
+from resnet_viz.core.graph import OpId
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block, Cost, Costs, Skip, Stage, Structure
 from tests.core.values import edge, graphs, residual_graph

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 
 from resnet_viz.analysis import annotate
+from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.errors import UserError
-from resnet_viz.core.measurement import Attributions
 from resnet_viz.core.record_columns import COLUMNS
 from resnet_viz.core.report import Report
 from tests.core.test_exchange import report
@@ -37,7 +37,8 @@ def check(table: str, rows: list[dict[str, object]]) -> None:
 def test_rows_are_flat_and_have_the_documented_columns(report):
     check("graph", report.graph.to_records())
     for table in ("ops", "skips", "blocks", "stages", "costs", "repeats", "parameters",
-                  "calls", "shares", "findings"):  # fmt: skip
+                  "calls", "shares", "skip_shares", "chain", "activities", "propagation",
+                  "findings"):  # fmt: skip
         check(table, report.to_records(table))
 
 
@@ -74,9 +75,26 @@ def test_a_skip_has_its_share_where_it_was_measured():
     assert unmeasured["share"] is None
 
 
+def test_gradients_by_block_stage_and_network():
+    made = full_report()
+    flow = made.gradient_flow
+    rows = made.to_records("gradient_groups")
+    assert list(dict.fromkeys(row["by"] for row in rows)) == ["block", "stage", "network"]
+    read = {name for op in made.graph.ops for name in op.parameters}
+    norms = [p.stats.l2 for p in flow.parameters if p.stats and p.name in read]
+    assert rows[-1]["measured"] == len(norms) > 0
+    assert rows[-1]["l2"] == pytest.approx(sum(x * x for x in norms) ** 0.5)
+    (block,) = made.structure.blocks
+    inside = {name for op in block.ops for name in made.graph[op].parameters}
+    assert rows[0]["key"] == block.skip.join
+    assert rows[0]["parameters"] == len(inside & {p.name for p in flow.parameters})
+    assert rows[0]["shortcut"] == flow.share_of(block.skip) == 0.75
+
+
 def test_what_was_not_measured_is_an_empty_table():
     made = dataclasses.replace(full_report(), measurements=())
     assert made.to_records("parameters") == made.to_records("shares") == []
+    assert made.to_records("gradient_groups") == []
 
 
 def test_rows_make_a_csv_file():

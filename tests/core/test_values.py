@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_viz.core.graph import OpId
-from resnet_viz.core.measurement import (
-    Attribution,
-    Attributions,
+from resnet_viz.core.attribution import Attribution, Attributions, Heatmap
+from resnet_viz.core.gradient_flow import (
     CallGradient,
     EdgeShare,
     GradientFlow,
     GradientStats,
-    Heatmap,
     Loss,
     ParameterGradient,
     combine,
 )
+from resnet_viz.core.graph import OpId
 from resnet_viz.core.progress import SILENT
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import SKIP_KINDS, Block, Skip, Structure

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from resnet_viz.core.attribution import Heatmap
 from resnet_viz.core.graph import (
     Edge,
     GraphOutput,
@@ -23,7 +24,6 @@ from resnet_viz.core.graph import (
     TensorSpec,
     make_op_id,
 )
-from resnet_viz.core.measurement import Heatmap
 
 floats = st.floats(allow_nan=False)
 specs = st.builds(

@@ -10,6 +10,9 @@ Each result has a main table, which ``.csv`` writes, and may have others:
   ``blocks`` (per net, depth and block, from the last back), ``steps`` (per net,
   optimizer and step).
 - ``LesionStudy``: ``lesions`` (one row per lesion).
+- ``History``: ``parameters`` (one row per watched step and parameter), ``steps``,
+  ``activations``, ``findings``.
+- ``Comparison``: ``pairs`` (one row per pair of parts), ``findings`` (of both).
 """
 
 from __future__ import annotations
@@ -17,12 +20,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from resnet_viz.core.comparison import Comparison
+from resnet_viz.core.comparison_records import COMPARISON_TABLES
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.experiments.common import Result
 from resnet_viz.core.experiments.degradation import Degradation, TrainedNet
 from resnet_viz.core.experiments.depth import DepthRun, DepthStudy, FirstSteps
 from resnet_viz.core.experiments.identity import IdentityMapping
 from resnet_viz.core.experiments.lesions import LesionStudy
+from resnet_viz.core.history import History
+from resnet_viz.core.history_records import HISTORY_TABLES
 
 Record: TypeAlias = dict[str, Any]
 
@@ -169,4 +176,6 @@ _TABLES: dict[type, dict[str, Callable[[Any], Iterator[Record]]]] = {
     IdentityMapping: {"blocks": _blocks, "forms": _forms, "perturbed": _perturbed},
     DepthStudy: {"runs": _runs, "layers": _layers, "blocks": _chain, "steps": _steps},
     LesionStudy: {"lesions": _lesions},
+    History: HISTORY_TABLES,
+    Comparison: COMPARISON_TABLES,
 }
