@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnet_viz.core.attribution import Picture
 from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError
-from resnet_viz.core.measurement import Picture
 from resnet_viz.sources.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -90,7 +90,6 @@ def first_batch(
     Raises:
         UserError: If it is neither, or the iterable is empty.
     """
-    words = "the data given"
     batch = data
     if not isinstance(data, tuple | Mapping | Tensor):
         if not isinstance(data, Iterable) or isinstance(data, str):
@@ -99,7 +98,30 @@ def first_batch(
             batch = next(iter(data), None)
         if batch is None:
             raise UserError("data is empty: give at least one pair (inputs, targets)")
-    if isinstance(batch, Mapping) or (isinstance(batch, Tensor) and not isinstance(data, list)):
+    return data_batch(batch, model=model, kwargs=kwargs, of_list=isinstance(data, list))
+
+
+def data_batch(
+    batch: Any,
+    *,
+    model: nn.Module | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    of_list: bool = False,
+    words: str = "the data given",
+) -> Batch:
+    """What a loader yielded: a pair ``(inputs, targets)``, or a mapping or tensor of inputs.
+
+    Args:
+        batch: What it yielded.
+        model: Whose ``forward`` it is for; see ``given_batch``.
+        kwargs: More keyword arguments of ``forward``.
+        of_list: Whether it stood in a list, where a tensor is no batch.
+        words: What it is.
+
+    Raises:
+        UserError: If it is anything else.
+    """
+    if isinstance(batch, Mapping) or (isinstance(batch, Tensor) and not of_list):
         return replace(given_batch(batch, model, kwargs), words=words)
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise UserError("a batch is a pair (inputs, targets); give data as (x, y) or [(x, y), …]")

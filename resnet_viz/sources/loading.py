@@ -74,6 +74,8 @@ class Loaded:
         notes: One line each: what was taken off it, what it lacks.
         hollow: Why it has no values, where its wrapper keeps them elsewhere; else empty.
         example: Inputs that came with it, or ``None``.
+        replicated: Whether it came in DDP, as one of several copies.
+        sharded: What runs in its place where FSDP2 spreads the parameters, else ``None``.
     """
 
     model: nn.Module
@@ -87,6 +89,8 @@ class Loaded:
     notes: tuple[str, ...] = ()
     hollow: str = ""
     example: Batch | None = None
+    replicated: bool = False
+    sharded: nn.Module | None = None
 
     def why_hollow(self) -> str:
         """Why nothing can be computed with it; empty where that is possible."""
@@ -182,7 +186,14 @@ def look_inside(loaded: Loaded, what: str) -> Loaded:
             f"{what} is a ScriptModule, whose inside cannot be seen: "
             "give the Python class it was made from"
         )
-    return replace(loaded, model=found.model, notes=found.notes, hollow=found.hollow)
+    return replace(
+        loaded,
+        model=found.model,
+        notes=found.notes,
+        hollow=found.hollow,
+        replicated=found.replicated,
+        sharded=found.sharded,
+    )
 
 
 def _from_variant(spec: ModelSpec) -> Loaded | None:

@@ -30,11 +30,15 @@ class Unwrapped:
             or wrappers sit deep inside, a second module tree over the same tensors.
         notes: One line for each thing that was taken off.
         hollow: Why there is nothing to compute with; empty where there is.
+        replicated: Whether DDP was taken off.
+        sharded: The module that runs where FSDP2 spreads the parameters, else ``None``.
     """
 
     model: nn.Module
     notes: tuple[str, ...] = ()
     hollow: str = ""
+    replicated: bool = False
+    sharded: nn.Module | None = None
 
 
 def unwrap(model: nn.Module) -> Unwrapped:
@@ -46,7 +50,9 @@ def unwrap(model: nn.Module) -> Unwrapped:
     if _is_plain(model):
         return Unwrapped(model=model)
     outside, shells = model, []
+    replicated, whole = False, None
     while (found := _inside(model)) is not None:
+        replicated |= isinstance(model, nn.parallel.DistributedDataParallel)
         model, kind = found
         shells.append(kind)
     inside = type(model).__name__ if type(model).__name__ not in shells else "the model"
@@ -66,10 +72,20 @@ def unwrap(model: nn.Module) -> Unwrapped:
         shards = paths.get(_FSDP2)
         wrapped = f" (fully_shard on {count(len(shards), 'module')})" if shards else ""
         notes.append(f"FSDP shards the parameters{wrapped}: whole shapes are shown, no values")
+    if sharded and _FSDP2 in paths and next(_flat_parameters(outside), None) is None:
+        whole = model
     if sharded or any(kind != _COMPILED for kind in paths):
         model = _Twin(_whole_parameters(outside), hollow=sharded).of(model)
     hollow = "its parameters are sharded by FSDP: measure the model before it is sharded"
-    return Unwrapped(model=model, notes=tuple(notes), hollow=hollow if sharded else "")
+    if whole is None and sharded and _FSDP1 in shells:
+        hollow += ", or shard it with fully_shard (FSDP2), of which gradient flow can be measured"
+    return Unwrapped(
+        model=model,
+        notes=tuple(notes),
+        hollow=hollow if sharded else "",
+        replicated=replicated,
+        sharded=whole,
+    )
 
 
 def _is_plain(model: nn.Module) -> bool:

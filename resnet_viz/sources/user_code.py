@@ -11,14 +11,18 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
 from resnet_viz.core.errors import UserError, one_line
+
+_FRAME = re.compile(r'^ *File "([^<].*)", line (\d+), in ', re.MULTILINE)
 
 _NEIGHBOURS: dict[Path, dict[str, ModuleType]] = {}
 """Modules imported from each folder that was on the path."""
@@ -156,6 +160,9 @@ def blame(error: BaseException, root: Path | None) -> str:
         text = f"it calls sys.exit({error.code!r})"
     elif isinstance(error, SyntaxError) and error.filename:
         return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
+    elif told := _told_by_worker(error):
+        # The last lines stand free: the error itself.
+        text = " ".join(list(takewhile(lambda line: line[:1] != " ", reversed(told)))[::-1])[:300]
     else:
         text = one_line(error)
     if isinstance(error, ImportError) and "relative import" in str(error):
@@ -166,8 +173,9 @@ def blame(error: BaseException, root: Path | None) -> str:
 
 def _where(error: BaseException, root: Path | None) -> str:
     ours = Path(__file__).resolve().parent.parent
-    frames = [
-        (Path(frame.filename), frame.lineno)
+    told = _FRAME.findall("\n".join(_told_by_worker(error)))
+    frames = [(Path(name), int(line)) for name, line in told] or [
+        (Path(frame.filename), frame.lineno or 0)
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<")
     ]
@@ -175,6 +183,14 @@ def _where(error: BaseException, root: Path | None) -> str:
     outside = [f for f in frames if not f[0].is_relative_to(ours)]
     chosen = users or outside
     return f"{chosen[-1][0]}:{chosen[-1][1]}" if chosen else ""
+
+
+def _told_by_worker(error: BaseException) -> list[str]:
+    """The traceback that a worker of a ``DataLoader`` hands over as text, if it is one's."""
+    message = next(iter(error.args), None)
+    if not isinstance(message, str) or not message.startswith("Caught "):
+        return []
+    return message.partition("Original Traceback (most recent call last):")[2].splitlines()
 
 
 def _installed(path: Path) -> bool:

@@ -17,8 +17,6 @@ from torch.nn import functional
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.experiments.degradation import Degradation, TrainedNet, Training
 from resnet_viz.core.schema import from_json, to_json
-from resnet_viz.experiments.datasets.images import Images, Samples, make_images
-from resnet_viz.experiments.datasets.load import load_digits
 from resnet_viz.experiments.degradation import resuming
 from resnet_viz.experiments.degradation import run as degradation_run
 from resnet_viz.experiments.degradation.holding import held
@@ -33,6 +31,8 @@ from resnet_viz.experiments.degradation.training import (
     train_net,
 )
 from resnet_viz.experiments.gradient_norms import gradient_norms, weight_layers
+from resnet_viz.sources.datasets.images import Images, Samples, make_images
+from resnet_viz.sources.datasets.load import load_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Training(epochs=1, seeds=(0, 1), widths=(4, 4, 8), warmup_steps=5)

@@ -160,10 +160,19 @@ def test_sharded_parameters_are_shown_whole(shard: Callable[[Net], nn.Module], g
 
     assert graph == rv.trace(net(), input_size=SIZE)
     assert "whole shapes are shown, no values" in graph.warnings[-1]
-    with pytest.raises(rv.UserError, match=r"cannot be measured: .*FSDP"):
-        rv.gradient_flow(wrapped, input_size=SIZE)
-    missing = rv.report(wrapped, input_size=SIZE).missing
-    assert [m.section for m in missing] == ["gradient flow", "attributions"]
+    report = rv.report(wrapped, input_size=SIZE)
+    if shard is fsdp1:
+        with pytest.raises(rv.UserError, match=r"cannot be measured: .*FSDP.*fully_shard"):
+            rv.gradient_flow(wrapped, input_size=SIZE)
+        assert [m.section for m in report.missing] == ["gradient flow", "attributions"]
+    else:
+        plain = rv.report(net(), input_size=SIZE).gradient_flow
+        assert plain is not None
+        assert report.gradient_flow is not None
+        assert report.gradient_flow.parameters == plain.parameters
+        assert report.gradient_flow.calls == plain.calls
+        assert report.gradient_flow.shares == plain.shares
+        assert [m.section for m in report.missing] == ["attributions"]
     assert [(p, type(m)) for p, m in wrapped.named_modules()] == kinds
     assert [(key, id(p), type(p)) for key, p in wrapped.named_parameters()] == parameters
     assert wrapped(torch.ones(2, *SIZE[1:])).shape == (2, 2)

@@ -18,8 +18,8 @@ from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.version import __version__
 
 if TYPE_CHECKING:
-    from resnet_viz.experiments.datasets.images import Images
     from resnet_viz.experiments.degradation.training import NetTask
+    from resnet_viz.sources.datasets.images import Images
 
 KINDS = ("plain", "residual")
 HE_2015 = Training(
@@ -87,7 +87,7 @@ def run_degradation(
         training = _quickly(training)
     folder = None if folder is None else Path(folder).expanduser()
     progress.start("reading the data")
-    from resnet_viz.experiments.datasets.load import load_data
+    from resnet_viz.sources.datasets.load import load_data
 
     images = load_data(data, data_dir, image_size=image_size, download=download)
     if training.batch_size > images.about.train:

@@ -17,11 +17,11 @@ from resnet_viz.core.errors import UserError
 from resnet_viz.core.experiments.common import LayerNorms
 from resnet_viz.core.experiments.degradation import Epoch, TrainedNet, Training
 from resnet_viz.core.experiments.lesions import LesionStudy
-from resnet_viz.experiments.datasets.images import Images, Samples, raw_bytes
 from resnet_viz.experiments.degradation import resuming
 from resnet_viz.experiments.degradation.sgd import Sgd
 from resnet_viz.experiments.gradient_norms import gradient_norms
 from resnet_viz.measuring.device import to_host
+from resnet_viz.sources.datasets.images import Images, Samples, raw_bytes
 from resnet_viz.sources.seeding import seeded
 from resnet_viz.sources.variants import build
 
@@ -267,7 +267,7 @@ def _gradients(
 
 def _lesions(model: nn.Module, images: Images, test: Samples, task: NetTask) -> LesionStudy:
     from resnet_viz.analysis import annotate
-    from resnet_viz.measuring.lesions import study_lesions
+    from resnet_viz.measuring.lesions.study import study_lesions
     from resnet_viz.tracing.tracer import trace_model
 
     model.eval()  # Structure and lesions are of the net as it answers.

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from resnet_viz.core.experiments.common import Check
 from resnet_viz.core.experiments.depth import DepthRun, FirstSteps, NetKind
-from resnet_viz.experiments.datasets.images import Images
 from resnet_viz.experiments.depth.checks import closed_forms
 from resnet_viz.experiments.depth.first_steps import take_first_steps
 from resnet_viz.experiments.depth.probing import probe
+from resnet_viz.sources.datasets.images import Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

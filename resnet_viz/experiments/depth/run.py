@@ -100,7 +100,6 @@ def run_depth(
     for optimizer in optimizers:
         check_known("optimizers", optimizer, OPTIMIZERS)
     progress.start("reading the data")
-    from resnet_viz.experiments.datasets.load import load_digits
     from resnet_viz.experiments.depth.checks import closed_forms, grid_checks
     from resnet_viz.experiments.depth.grid import (
         CheckTask,
@@ -111,6 +110,7 @@ def run_depth(
     )
     from resnet_viz.experiments.provenance import ran_on
     from resnet_viz.experiments.workers import run_tasks
+    from resnet_viz.sources.datasets.load import load_digits
 
     setting = Setting(images=load_digits(), batch_size=batch_size, widths=widths)
     if batch_size > setting.images.about.train:

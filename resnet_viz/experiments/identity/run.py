@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.experiments.identity import BlockMap, IdentityMapping, SilentForm
 from resnet_viz.core.progress import SILENT, Progress
-from resnet_viz.experiments.datasets.load import load_data
 from resnet_viz.experiments.identity.checks import identity_checks
 from resnet_viz.experiments.identity.jacobians import singular_values
 from resnet_viz.experiments.identity.silencing import (
@@ -33,6 +32,7 @@ from resnet_viz.experiments.identity.silencing import (
 )
 from resnet_viz.experiments.provenance import ran_on
 from resnet_viz.experiments.workers import run_tasks
+from resnet_viz.sources.datasets.load import load_data
 from resnet_viz.sources.family.resnet_config import ResNetConfig
 from resnet_viz.sources.seeding import seeded
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from resnet_viz.core.errors import UserError, one_line
-from resnet_viz.experiments.datasets.folders import load_folder
-from resnet_viz.experiments.datasets.images import Images, Samples, make_images, resized
+from resnet_viz.sources.datasets.folders import load_folder
+from resnet_viz.sources.datasets.images import Images, Samples, make_images, resized
 from resnet_viz.sources.libraries import import_library
 from resnet_viz.sources.names import did_you_mean
 
@@ -108,7 +108,7 @@ def load_digits() -> Images:
 
     Alpaydin & Kaynak 1998, 8×8 pixels of 0 to 16; the split is a fixed permutation.
     """
-    packed = files("resnet_viz.experiments.datasets").joinpath("data/digits.csv.gz").read_bytes()
+    packed = files("resnet_viz.sources.datasets").joinpath("data/digits.csv.gz").read_bytes()
     rows = [
         # scikit-learn's file writes whole numbers as floats.
         [int(float(value)) for value in line.split(",")]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
 
 from resnet_viz.core.errors import UserError, listed
-from resnet_viz.experiments.datasets.images import Images, Samples, make_images
 from resnet_viz.sources.data import load_image
+from resnet_viz.sources.datasets.images import Images, Samples, make_images
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _TEST_FOLDERS = ("val", "valid", "validation", "test")
 _MOST_BYTES = 4 * 2**30
 
@@ -42,13 +42,13 @@ def load_folder(folder: Path, size: int, *, seed: int) -> Images:
             "or give the folder of the classes itself"
         )
     if (folder / "train").is_dir() and tests is not None:
-        train, test = _files(folder / "train"), _files(tests)
+        train, test = class_files(folder / "train"), class_files(tests)
         unknown = sorted(set(test) - set(train))
         if unknown:
             raise UserError(f"{tests} holds classes that train does not: {listed(unknown)}")
         split = f"train and {tests.name} as they are"
     else:
-        train, test = _split(_files(folder), seed)
+        train, test = _split(class_files(folder), seed)
         split = f"split 80/20 within each class at random, seed {seed}"
     classes = sorted(train)
     if len(classes) < 2:
@@ -65,10 +65,23 @@ def load_folder(folder: Path, size: int, *, seed: int) -> Images:
     )
 
 
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class, in order of name."""
+def image_files(entries: Iterable[Path]) -> list[Path]:
+    """The images among them, in order of name; hidden files, as macOS adds to each, are none."""
+    return sorted(
+        path
+        for path in entries
+        if path.suffix.lower() in SUFFIXES and path.name[0] != "." and not path.is_dir()
+    )
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """The image files of each class (of each subfolder), in order of name.
+
+    Raises:
+        UserError: If there are no subfolders, or one without images.
+    """
     found = {
-        entry.name: sorted(p for p in entry.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        entry.name: image_files(entry.rglob("*"))
         for entry in sorted(folder.iterdir())
         if entry.is_dir() and not entry.name.startswith(".")
     }
@@ -78,7 +91,7 @@ def _files(folder: Path) -> dict[str, list[Path]]:
     if empty:
         raise UserError(
             f"classes without images in {folder}: {listed(empty)}; "
-            f"images end in {', '.join(_SUFFIXES)}"
+            f"images end in {', '.join(SUFFIXES)}"
         )
     return found
 

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from resnet_viz.core.errors import UserError
-from resnet_viz.experiments.datasets import folders
-from resnet_viz.experiments.datasets.images import Samples, make_images
-from resnet_viz.experiments.datasets.load import NAMES, load_data, load_digits
+from resnet_viz.sources.datasets import folders
+from resnet_viz.sources.datasets.images import Samples, make_images
+from resnet_viz.sources.datasets.load import NAMES, load_data, load_digits
 
-DATA = files("resnet_viz.experiments.datasets").joinpath("data")
+DATA = files("resnet_viz.sources.datasets").joinpath("data")
 
 
 def _random_images(count: int = 40, side: int = 6, channels: int = 3, augmented: bool = True):
