@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._device import _device_constructors
 
-from resnet_viz.tracing.functions import kind_of, writes
+from resnet_viz.tracing.functions import kind_of
 from resnet_viz.tracing.kernels import KernelCounter, count_on_meta, multiplies
 from resnet_viz.tracing.memory_map import is_transformed, set_version, version_of
 from resnet_viz.tracing.rules import RULES, Layout, Told
@@ -176,11 +176,13 @@ def _told(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told
 class RealExecutor:
     """Runs calls on the tensors they get (real or fake), and counts them on meta."""
 
-    def __init__(self, protect: Callable[[Tensor], None]) -> None:
+    def __init__(
+        self, protect: Callable[[Function, tuple[Any, ...], dict[str, Any]], None]
+    ) -> None:
         """Starts without memories.
 
         Args:
-            protect: Told of each tensor that a call is about to write.
+            protect: Told of each call before it runs.
         """
         self._protect = protect
         self._macs: dict[Hashable, int | None] = {}
@@ -189,9 +191,7 @@ class RealExecutor:
 
     def run(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call's result; ``macs`` afterwards holds its multiply-accumulates."""
-        if writes(func) or "out" in kwargs:
-            for tensor in _tensors(args[:1], {"out": kwargs.get("out")}):
-                self._protect(tensor)
+        self._protect(func, args, kwargs)
         if any(t.is_nested for t in _tensors(args, kwargs)):
             # Neither meta nor a dispatch mode takes them.
             self.macs = None if multiplies(kind_of(func)) else 0

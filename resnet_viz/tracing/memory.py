@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.parameter import is_lazy
 
 from resnet_viz.core.errors import one_line
 from resnet_viz.core.graph import How, OpId
@@ -25,7 +26,7 @@ from resnet_viz.tracing.kernels import meta_like
 from resnet_viz.tracing.memory_map import dense_parts
 from resnet_viz.tracing.meta_kernels import STAND_INS
 from resnet_viz.tracing.pristine import pristine, swap_tensors
-from resnet_viz.tracing.quiet import no_collection
+from resnet_viz.tracing.quiet import no_collection, no_log
 from resnet_viz.tracing.stand_ins import fake_input
 from resnet_viz.tracing.trees import map_tensors, tensors_in
 from resnet_viz.tracing.walk import Function, Walk
@@ -101,6 +102,9 @@ def _run(
     state: list[Tensor] = []
 
     def convert(tensor: Tensor) -> Tensor:
+        if is_lazy(tensor):
+            # What the forward makes of it would count as saved.
+            raise TypeError("a lazy layer has no weights yet")
         made = stand_in(tensor)
         if tensor.is_leaf and tensor.requires_grad != made.requires_grad:
             made.requires_grad_(tensor.requires_grad)
@@ -110,6 +114,7 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(no_log("torch._subclasses.fake_tensor"))
         modules = stack.enter_context(pristine(model, values=False)).modules
         if training is not None:
             model.train(training)
@@ -117,7 +122,7 @@ def _run(
             swap_tensors(modules, convert)
             known = len(state)
             args, kwargs = map_tensors(args, convert), map_tensors(kwargs, convert)
-        except (TypeError, RuntimeError, NotImplementedError) as error:
+        except (TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
             return error
         book = _Book(state_names(model), state[:known], state[known:])
         walk = Walk(model, book)

@@ -14,9 +14,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
+from resnet_viz.tracing.functions import writes
 from resnet_viz.tracing.memory_map import memory_of, set_version, version_of
 from resnet_viz.tracing.snapshots import ATOMS, CONTAINERS, Snapshot
+from resnet_viz.tracing.trees import tensors_in
 from resnet_viz.tracing.world import defaults, global_state, random_state
 
 
@@ -45,11 +48,25 @@ class Pristine:
                 elif tensor.device.type != "meta" and not is_lazy(tensor):
                     self._copy(tensor)
 
-    def protect(self, tensor: Tensor) -> None:
+    def protect(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         """Keeps the values of the parameters on whose memory a call is about to write."""
-        if self._parameters:
+        if not self._parameters:
+            return
+        written: Any = ()
+        if kwargs.get("max_norm") is not None:
+            # An embedding scales the rows that it reads.
+            written = args, kwargs
+        elif writes(func) or kwargs.get("out") is not None or kwargs.get("inplace"):
+            written = args[:1], kwargs
+        for tensor in tensors_in(written) if written else ():
             for parameter in self._parameters.pop(memory_of(tensor), ()):
                 self._copy(parameter)
+
+    def protecting(self) -> TorchFunctionMode:
+        """Within it ``protect`` is told of every call; for runs that nobody else watches."""
+        return _Protecting(self)
 
     def restore(self) -> None:
         """Everything as it was."""
@@ -68,6 +85,23 @@ class Pristine:
 
     def _copy(self, tensor: Tensor) -> None:
         self._copies.append((tensor, tensor.detach().clone(), version_of(tensor)))
+
+
+class _Protecting(TorchFunctionMode):
+    def __init__(self, kept: Pristine) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._kept.protect(func, args, kwargs)
+        return func(*args, **kwargs)
 
 
 def reachable_modules(model: nn.Module) -> list[nn.Module]:
@@ -108,7 +142,7 @@ def pristine(model: nn.Module, *, values: bool) -> Iterator[Pristine]:
     Args:
         model: The model.
         values: Also the values of buffers and of plain tensor attributes, of parameters
-            that were announced to ``protect``, and each parameter's ``.grad``: needed
+            whose writers ``protect`` was told of, and each parameter's ``.grad``: needed
             where the run computes with them.
     """
     kept = Pristine(reachable_modules(model), values=values)

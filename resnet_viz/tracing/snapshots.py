@@ -143,7 +143,13 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """An object whose state is its ``__dict__``; a logger or a lock may lead anywhere."""
+    """An object whose state is its ``__dict__``; a logger or a lock may lead anywhere.
+
+    What FSDP keeps beside a module is its own: whole parameters whose memory is freed, and
+    a state that no run turns back.
+    """
+    if type(value).__module__.startswith("torch.distributed."):
+        return False
     home = type(value).__module__.partition(".")[0]
     return isinstance(getattr(value, "__dict__", None), dict) and (
         home in ("types", "argparse", "__main__") or home not in sys.stdlib_module_names

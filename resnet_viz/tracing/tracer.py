@@ -205,7 +205,7 @@ def _attempt(
             if gradients:
                 place = functools.partial(_with_gradient, place)
             args, kwargs = map_tensors((args, kwargs), place)
-        except (TypeError, RuntimeError, NotImplementedError) as error:
+        except (TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
             recorder = Recorder(executor, {})
             walk = Walk(model, recorder, tree)
             graph = _graph(tree, name, recorder, walk, ())
