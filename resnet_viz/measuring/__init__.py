@@ -8,37 +8,103 @@ model or the input does not allow it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from resnet_viz.core.measurement import Attributions, GradientFlow
+    from resnet_viz.core.attribution import Attributions
+    from resnet_viz.core.gradient_flow import GradientFlow
+    from resnet_viz.core.paths import PathGradients
+    from resnet_viz.core.propagation import SignalPropagation
+    from resnet_viz.core.report import Measurement
     from resnet_viz.measuring.context import MeasureContext
 
 
 def gradient_flow_of(context: MeasureContext) -> GradientFlow:
-    """Gradient statistics and edge shares of the context's batch."""
-    from resnet_viz.measuring.gradients import measure_gradients
+    """Gradient statistics, edge shares and the chain of the context's batches.
 
-    batch = context.batch
-    context.progress.start("measuring gradient flow")
-    return measure_gradients(
+    Of several processes that measure one model, all batches of all of them.
+    """
+    from resnet_viz.analysis.chain import chain_of
+    from resnet_viz.analysis.diagnose import notes_of
+    from resnet_viz.analysis.skip_shares import skip_shares_of
+    from resnet_viz.measuring.gradients.measure import measure_gradients
+    from resnet_viz.measuring.processes.distributed import measure_together, measures_together
+    from resnet_viz.measuring.processes.sharded import is_sharded
+
+    sharded = is_sharded(context.model)
+    together = measures_together(replicated=context.replicated, sharded=sharded)
+
+    def measure() -> GradientFlow:
+        return measure_gradients(
+            context.model,
+            context.batches(),
+            graph=context.graph,
+            loss_fn=context.loss_fn,
+            mode=context.mode,
+            device=context.device,
+            seed=context.seed,
+            stats=context.stats,
+            autocast=context.autocast,
+            optimizer=context.optimizer,
+            averaged=context.replicated and together,
+            progress=context.progress,
+        )
+
+    same = context.replicated or sharded
+    flow = measure_together(measure, same_parameters=same) if together else measure()
+    return replace(
+        flow,
+        chain=chain_of(context.graph, context.structure, flow),
+        skip_shares=skip_shares_of(context.structure, flow),
+        notes=(*flow.notes, *notes_of(context.graph, context.structure, (flow,))),
+    )
+
+
+def path_gradients_of(context: MeasureContext) -> PathGradients:
+    """The gradient of the context's first batch by the length of its paths."""
+    from resnet_viz.measuring.paths.measure import measure_paths
+
+    return measure_paths(
         context.model,
-        batch.args,
-        batch.kwargs,
+        context.batch,
         graph=context.graph,
-        targets=batch.targets,
+        structure=context.structure,
         loss_fn=context.loss_fn,
         mode=context.mode,
         device=context.device,
-        data=batch.words,
         seed=context.seed,
-        input_was_given=batch.was_given,
+        draws=context.path_draws,
+        lengths=context.sampled_lengths,
+        chunk=context.chunk,
+        progress=context.progress,
+    )
+
+
+def signal_propagation_of(context: MeasureContext) -> SignalPropagation:
+    """Forward and backward signal propagation of the context's first batch."""
+    from resnet_viz.measuring.propagation.measure import measure_propagation
+
+    return measure_propagation(
+        context.model,
+        context.batch,
+        graph=context.graph,
+        structure=context.structure,
+        loss_fn=context.loss_fn,
+        mode=context.mode,
+        device=context.device,
+        seed=context.seed,
+        probes=context.probes,
+        steps=context.steps,
+        samples=context.jacobian_samples,
+        block_spectra=context.block_spectra,
+        progress=context.progress,
     )
 
 
 def attributions_of(context: MeasureContext) -> Attributions:
     """Attributions of the context's samples."""
-    from resnet_viz.measuring.attributions import attribute_inputs
+    from resnet_viz.measuring.attributions.measure import attribute_inputs
 
     samples = context.samples
     return attribute_inputs(
@@ -59,7 +125,9 @@ def attributions_of(context: MeasureContext) -> Attributions:
     )
 
 
-MEASUREMENTS: dict[str, Callable[[MeasureContext], GradientFlow | Attributions]] = {
+MEASUREMENTS: dict[str, Callable[[MeasureContext], Measurement]] = {
     "gradient flow": gradient_flow_of,
+    "path gradients": path_gradients_of,
+    "signal propagation": signal_propagation_of,
     "attributions": attributions_of,
 }

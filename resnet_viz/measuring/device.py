@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from resnet_viz.core.errors import NotApplicableError, UserError, one_line
 
@@ -50,13 +51,20 @@ def placed(model: nn.Module, device: torch.device | None) -> nn.Module:
     """The model itself where it already is there, else a copy on ``device``.
 
     Raises:
-        NotApplicableError: If the model was built without values (on the meta device).
+        NotApplicableError: If the model was built without values (on the meta device), or a
+            lazy layer has none yet.
         UserError: If it lives elsewhere and cannot be copied.
     """
     here = model_device(model)
     if here.type == "meta":
         raise NotApplicableError(
             "the model is on the meta device and has no values to measure: build it on the CPU"
+        )
+    state = (*model.named_parameters(), *model.named_buffers())
+    if lazy := [name for name, tensor in state if is_lazy(tensor)]:
+        raise NotApplicableError(
+            f"{lazy[0]} has no values to measure yet, as its layer is lazy: "
+            "run the model once on an input of yours"
         )
     if device is None or device == here or (device.type == here.type and device.index is None):
         return model
@@ -67,6 +75,11 @@ def placed(model: nn.Module, device: torch.device | None) -> nn.Module:
             f"the model is on {here} and no copy of it can go to {device} "
             f"({one_line(error, 120)}): move it there yourself"
         ) from error
+
+
+def reads_freely(tensor: Tensor) -> bool:
+    """Whether a look at its value makes no accelerator wait: it is on the CPU."""
+    return tensor.device.type == "cpu"
 
 
 def to_host(scalars: Sequence[Tensor]) -> list[float]:

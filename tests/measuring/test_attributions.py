@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from resnet_viz.analysis import annotate
+from resnet_viz.core.attribution import Attribution, Attributions, Heatmap, Picture
 from resnet_viz.core.errors import ModelError, NotApplicableError, UserError
-from resnet_viz.core.measurement import Attribution, Attributions, Heatmap, Picture
 from resnet_viz.core.schema import from_json
 from resnet_viz.core.structure import Structure
-from resnet_viz.measuring.attributions import METHODS, attribute_inputs
+from resnet_viz.measuring.attributions.maps import COMPLETE, MOST_BARS, quantised
+from resnet_viz.measuring.attributions.measure import METHODS, attribute_inputs
 from resnet_viz.measuring.layers import find_map
-from resnet_viz.measuring.maps import COMPLETE, MOST_BARS, quantised
 from resnet_viz.tracing.tracer import trace_model
 
 IG, SALIENCY, CAM = "integrated gradients", "saliency", "layer Grad-CAM"
@@ -751,7 +751,7 @@ def test_fewer_rows_are_tried_where_memory_runs_out(net: Net, images: Tensor) ->
 def test_a_new_method_is_one_row(net: Net, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     from captum.attr import InputXGradient
 
-    from resnet_viz.measuring.methods import Method
+    from resnet_viz.measuring.attributions.methods import Method
 
     def always(_graph: Any, _structure: Structure) -> str:
         return ""

@@ -21,8 +21,8 @@ from resnet_viz.analysis import annotate
 from resnet_viz.core.errors import ModelError, NotApplicableError, UserError
 from resnet_viz.core.experiments.lesions import LesionStudy
 from resnet_viz.core.schema import from_json, to_json
-from resnet_viz.measuring.lesion_plans import Arrangement, draw_sets, kendall_tau
-from resnet_viz.measuring.lesions import study_lesions
+from resnet_viz.measuring.lesions.plans import Arrangement, draw_sets, kendall_tau
+from resnet_viz.measuring.lesions.study import study_lesions
 from resnet_viz.sources.variants import build
 from resnet_viz.tracing.tracer import trace_model
 from tests.tracing.test_pristine import untouched

@@ -11,31 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from resnet_viz.core.measurement import GradientStats
-from resnet_viz.measuring.device import to_host
-from resnet_viz.measuring.statistics import (
+from resnet_viz.core.gradient_flow import GradientStats
+from resnet_viz.core.magnitudes import (
     BINS,
     BINS_PER_DECADE,
     HIGH_DECADE,
     LOW_DECADE,
-    PIECE,
     QUANTILES,
+)
+from resnet_viz.measuring.device import to_host
+from resnet_viz.measuring.gradients.statistics import (
+    PIECE,
     SAMPLE,
+    Detail,
     dot,
     flat,
-    measure_call,
-    measure_parameter,
-    read_call,
-    read_parameter,
+    measure,
+    measure_units,
+    measure_weight,
+    read,
+    read_units,
+    unit_norms,
 )
 
 BIN = 10 ** (1 / BINS_PER_DECADE)
 
 
-def of_parameter(gradient: Tensor, weight: Tensor | None = None) -> tuple[GradientStats, float]:
-    numbers = to_host(measure_parameter(gradient, gradient if weight is None else weight))
-    rest = iter(numbers)
-    result = read_parameter(rest, gradient.numel())
+def stats_of(gradient: Tensor, detail: Detail = "sampled") -> GradientStats:
+    rest = iter(to_host(measure(gradient, detail)))
+    result = read(rest, gradient.numel(), detail)
     assert list(rest) == []
     return result
 
@@ -47,12 +51,12 @@ def of_parameter(gradient: Tensor, weight: Tensor | None = None) -> tuple[Gradie
 def test_all_statistics_equal_numpy(values: list[float], dtype: torch.dtype) -> None:
     gradient = torch.tensor(values, dtype=dtype)
     g = gradient.double().numpy()
-    stats, weight = of_parameter(gradient)
-    numbers = iter(to_host(measure_call(gradient)))
-    call = read_call(numbers, gradient.numel())
+    stats, call, exact = (stats_of(gradient, detail) for detail in ("sampled", "range", "exact"))
+    assert stats_of(gradient, "norm").l2 == call.l2
+    weight = math.sqrt(measure_weight(gradient).item())
     norm = math.sqrt((g * g).sum())
     tiny = 1e-18
-    for found in (stats, call):
+    for found in (stats, call, exact):
         assert found.numel == g.size
         assert found.l2 == pytest.approx(norm, rel=1e-5, abs=tiny)
         assert found.rms == pytest.approx(norm / math.sqrt(g.size), rel=1e-5, abs=tiny)
@@ -63,6 +67,8 @@ def test_all_statistics_equal_numpy(values: list[float], dtype: torch.dtype) -> 
     assert stats.zero_fraction == pytest.approx((g == 0).mean())
     assert sum(stats.histogram) == (g != 0).sum()
     assert len(stats.histogram) == BINS
+    wanted = np.quantile(np.abs(g), QUANTILES)
+    assert [q.value for q in exact.quantiles] == pytest.approx(wanted, rel=1e-5, abs=tiny)
 
 
 @given(
@@ -74,7 +80,7 @@ def test_quantiles_are_right_within_one_bin(
     g = torch.Generator().manual_seed(seed)
     gradient = 10 ** (middle + spread * torch.randn(2000, generator=g).clamp(-2, 1))
     gradient[torch.rand(2000, generator=g) < zeros] = 0
-    stats, _ = of_parameter(gradient)
+    stats = stats_of(gradient)
     found = {q.p: q.value for q in stats.quantiles}
     assert list(found) == list(QUANTILES)
     for p, value in found.items():
@@ -85,17 +91,17 @@ def test_quantiles_are_right_within_one_bin(
 
 def test_a_sample_falls_into_step_with_no_axis() -> None:
     # A corner of every kernel is a million times larger than the rest: 1 in 9.
-    gradient = torch.full((128, 128, 3, 3), 1e-6)
+    gradient = torch.full((64, 64, 3, 3), 1e-6)
     gradient[..., 0, 0] = 1.0
     assert gradient.numel() // SAMPLE == 9
-    stats, _ = of_parameter(gradient)
+    stats = stats_of(gradient)
     size = sum(stats.histogram)
     big = sum(stats.histogram[-LOW_DECADE * BINS_PER_DECADE - 1 :])
     assert big / size == pytest.approx(1 / 9, rel=0.01)
 
 
 def test_what_is_outside_the_histogram_goes_to_its_ends() -> None:
-    stats, _ = of_parameter(torch.tensor([1e-30, 1e-30, 1e-30, 1e20], dtype=torch.float64))
+    stats = stats_of(torch.tensor([1e-30, 1e-30, 1e-30, 1e20], dtype=torch.float64))
     assert (stats.histogram[0], stats.histogram[-1]) == (3, 1)
     values = [q.value for q in stats.quantiles]
     assert values == sorted(values)
@@ -104,10 +110,10 @@ def test_what_is_outside_the_histogram_goes_to_its_ends() -> None:
 
 
 def test_zeros_nan_and_infinities_do_not_raise() -> None:
-    zeros, _ = of_parameter(torch.zeros(5))
+    zeros = stats_of(torch.zeros(5))
     assert (zeros.l2, zeros.zero_fraction, zeros.quantiles) == (0, 1, ())
     for bad in (math.nan, math.inf, -math.inf):
-        stats, _ = of_parameter(torch.tensor([1.0, bad, 0.0]))
+        stats = stats_of(torch.tensor([1.0, bad, 0.0]))
         assert not stats.finite
         assert stats.zero_fraction == pytest.approx(1 / 3)
 
@@ -143,5 +149,58 @@ def test_flat_rows_are_wide_enough() -> None:
 
 
 def test_half_precision_does_not_overflow() -> None:
-    stats, _ = of_parameter(torch.full((1000,), 300.0, dtype=torch.float16))
+    stats = stats_of(torch.full((1000,), 300.0, dtype=torch.float16))
     assert stats.l2 == pytest.approx(300 * math.sqrt(1000))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e25])
+def test_norms_neither_underflow_nor_overflow(size: float) -> None:
+    """A deep net of sigmoids has gradients of 1e-30, whose squares are no float32."""
+    g = torch.Generator().manual_seed(0)
+    gradient = size * torch.randn(3, 5000, generator=g)
+    exact = gradient.double().norm().item()
+    for detail in ("norm", "range", "sampled", "exact"):
+        assert stats_of(gradient, detail).l2 == pytest.approx(exact, rel=1e-6)
+    _, square, weight = measure_units(gradient, gradient)
+    assert math.sqrt(square.item()) == pytest.approx(exact, rel=1e-6)
+    assert math.sqrt(weight.item()) == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 3), (1, 7), (6, 4, 3, 3), (2, 25088), (3, 20011), (4, 16384), (1, 1)]
+)
+def test_unit_ratios_equal_numpy(shape: tuple[int, ...]) -> None:
+    g = torch.Generator().manual_seed(len(shape))
+    weight = torch.randn(shape, generator=g)
+    weight[0] = 0  # its norm counts as 1e-3
+    gradient = (
+        torch.randn(shape, generator=g)
+        * 10 ** torch.randn(len(weight), generator=g).view(-1, *[1] * (len(shape) - 1))
+        * 0.01
+    )
+    numbers, square, whole = measure_units(gradient, weight)
+    found = read_units(iter(to_host(numbers)), len(weight))
+    rows, sizes = (
+        np.linalg.norm(t.double().numpy().reshape(len(t), -1), axis=1) for t in (gradient, weight)
+    )
+    ratios = rows / np.maximum(sizes, 1e-3)
+    assert unit_norms(gradient).numpy() == pytest.approx(rows, rel=1e-6)
+    assert found.units == len(weight)
+    assert found.median == pytest.approx(np.median(ratios), rel=1e-5)
+    assert found.high == pytest.approx(ratios.max(), rel=1e-5)
+    assert found.above == pytest.approx((ratios > 0.01).mean())
+    assert square.item() == pytest.approx((rows**2).sum(), rel=1e-6)
+    assert whole.item() == pytest.approx((sizes**2).sum(), rel=1e-6)
+
+
+def test_a_transposition_is_measured_as_what_it_shows() -> None:
+    g = torch.Generator().manual_seed(0)
+    gradient = torch.randn(300, 500, generator=g).t()
+    image = torch.randn(4, 6, 9, 9, generator=g).to(memory_format=torch.channels_last)
+    for tensor in (gradient, image, image[:, ::2], gradient[1:]):
+        stats, same = stats_of(tensor, "exact"), stats_of(tensor.contiguous(), "exact")
+        assert stats.l2 == pytest.approx(same.l2, rel=1e-6)
+        assert stats.mean == pytest.approx(same.mean, rel=1e-3, abs=1e-6)
+        assert (stats.low, stats.high) == (same.low, same.high)
+        assert (stats.quantiles, stats.histogram) == (same.quantiles, same.histogram)
+        assert torch.allclose(unit_norms(tensor), unit_norms(tensor.contiguous()), rtol=1e-6)

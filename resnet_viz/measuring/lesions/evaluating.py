@@ -24,7 +24,7 @@ def evaluating(
     """Eval mode, nothing but the input needs a gradient, and everything put back after."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))
-        stack.enter_context(pristine(model, values=True))
+        stack.enter_context(stack.enter_context(pristine(model, values=True)).protecting())
         stack.enter_context(torch.enable_grad())
         if device.type == "cuda" and any(op.kind in RECURRENT for op in graph.ops):
             # cuDNN has no backward of a recurrent layer in eval mode.

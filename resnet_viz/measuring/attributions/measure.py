@@ -14,20 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnet_viz.core.attribution import Attribution, Attributions, Picture
 from resnet_viz.core.errors import ModelError, NotApplicableError, UserError, one_line
 from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.measurement import Attribution, Attributions, Picture
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import shape as shape_text
-from resnet_viz.measuring.baselines import Baseline, baseline_of
+from resnet_viz.measuring.attributions.baselines import Baseline, baseline_of
+from resnet_viz.measuring.attributions.maps import Completeness, bars_of, heatmap_of, is_image
+from resnet_viz.measuring.attributions.methods import METHODS, Method, find_methods
+from resnet_viz.measuring.attributions.subject import Subject
+from resnet_viz.measuring.attributions.targets import Score, TargetWish, choose_score
 from resnet_viz.measuring.device import model_device, placed
-from resnet_viz.measuring.evaluating import evaluating
 from resnet_viz.measuring.layers import check_layer, find_map
-from resnet_viz.measuring.maps import Completeness, bars_of, heatmap_of, is_image
-from resnet_viz.measuring.methods import METHODS, Method, find_methods
-from resnet_viz.measuring.subject import Subject
-from resnet_viz.measuring.targets import Score, TargetWish, choose_score
+from resnet_viz.measuring.lesions.evaluating import evaluating
 from resnet_viz.tracing.trees import on_device
 
 __all__ = ["METHODS", "Method", "attribute_inputs"]

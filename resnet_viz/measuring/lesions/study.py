@@ -20,10 +20,10 @@ from resnet_viz.core.errors import ModelError, NotApplicableError, UserError, on
 from resnet_viz.core.experiments.lesions import Lesion, LesionStudy
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.structure import Structure
-from resnet_viz.measuring.bypassing import Bypass
 from resnet_viz.measuring.device import model_device, placed, to_host
-from resnet_viz.measuring.lesion_plans import draw_sets, kendall_tau
-from resnet_viz.measuring.patients import Patient, examine
+from resnet_viz.measuring.lesions.bypassing import Bypass
+from resnet_viz.measuring.lesions.patients import Patient, examine
+from resnet_viz.measuring.lesions.plans import draw_sets, kendall_tau
 from resnet_viz.tracing.calls import CallObserver, state_names
 from resnet_viz.tracing.failures import module_that_raised
 from resnet_viz.tracing.module_tree import ModuleTree
@@ -83,7 +83,7 @@ def study_lesions(
             raise UserError(f"{count!r} is not a number of blocks or draws: give 1 or more")
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))
-        stack.enter_context(pristine(model, values=True))
+        stack.enter_context(stack.enter_context(pristine(model, values=True)).protecting())
         stack.enter_context(torch.no_grad())
         model.eval()
         ward = _Ward(model, batches)

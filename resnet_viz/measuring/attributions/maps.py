@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_viz.core.measurement import Bar, Heatmap
+from resnet_viz.core.attribution import Bar, Heatmap
 from resnet_viz.core.units import percent, scientific
-from resnet_viz.measuring.methods import Method
+from resnet_viz.measuring.attributions.methods import Method
 
 MOST_BARS = 40
 """Bars shown of one input; the strongest are kept."""

@@ -17,9 +17,9 @@ from resnet_viz.core.errors import NotApplicableError
 from resnet_viz.core.graph import OpId, is_inside
 from resnet_viz.core.structure import Block, Structure
 from resnet_viz.core.units import shape as shape_text
-from resnet_viz.measuring.bypassing import Bypass, JoinSurvey, State
-from resnet_viz.measuring.lesion_plans import Arrangement
-from resnet_viz.measuring.siblings import (
+from resnet_viz.measuring.lesions.bypassing import Bypass, JoinSurvey, State
+from resnet_viz.measuring.lesions.plans import Arrangement
+from resnet_viz.measuring.lesions.siblings import (
     Sibling,
     exchanged,
     find_siblings,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.units import shape as shape_text
-from resnet_viz.measuring.maps import is_image
-from resnet_viz.measuring.subject import Subject
+from resnet_viz.measuring.attributions.maps import is_image
+from resnet_viz.measuring.attributions.subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

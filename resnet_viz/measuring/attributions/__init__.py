@@ -1,0 +1,1 @@
+"""What each part of an input contributes, by Captum's methods."""

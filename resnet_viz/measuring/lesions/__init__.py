@@ -1,0 +1,1 @@
+"""Blocks of a classifier deleted and permuted at test time."""

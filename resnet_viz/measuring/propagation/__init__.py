@@ -1,0 +1,1 @@
+"""What becomes of a signal on its way through a net, forward and backward."""
