@@ -11,6 +11,7 @@ from collections.abc import Callable
 from resnet_viz.analysis.blocks import blocks_in, find_blocks
 from resnet_viz.analysis.costs import find_costs
 from resnet_viz.analysis.flow_graph import flow_of
+from resnet_viz.analysis.paths import path_lengths
 from resnet_viz.analysis.repeats import find_repeats, repeats_in
 from resnet_viz.analysis.skips import find_skips, skips_in
 from resnet_viz.analysis.stages import find_stages, stages_in
@@ -44,6 +45,7 @@ ANALYSES: dict[str, Callable[[ModelGraph], object]] = {
     "blocks": find_blocks,
     "stages": find_stages,
     "repeats": find_repeats,
+    "paths": path_lengths,
 }
 
 __all__ = ["ANALYSES", "annotate", "find_blocks", "find_repeats", "find_skips", "find_stages"]

@@ -148,7 +148,7 @@ def flow_of(graph: ModelGraph) -> FlowGraph:
     tree = DominatorTree()
     for i, op in enumerate(nodes):
         feeds = tuple(
-            dict.fromkeys(graph.position(e.src) for e in graph.edges_in(op.id) if _flows(graph, e))
+            dict.fromkeys(graph.position(e.src) for e in graph.edges_in(op.id) if carries(graph, e))
         )
         read = dict.fromkeys(op.parameters)
         for source in feeds:
@@ -186,7 +186,8 @@ def flow_of(graph: ModelGraph) -> FlowGraph:
     )
 
 
-def _flows(graph: ModelGraph, edge: Edge) -> bool:
+def carries(graph: ModelGraph, edge: Edge) -> bool:
+    """Whether a tensor with elements flows over the edge."""
     # A split by a ratio of one leaves a part without channels, to be concatenated again.
     outputs = graph[edge.src].outputs
     part = outputs[edge.out_slot] if edge.out_slot < len(outputs) else None

@@ -12,18 +12,18 @@ from torch.nn import functional as F
 
 from resnet_viz.analysis import annotate
 from resnet_viz.analysis.depth import depth_slope, main_chain
-from resnet_viz.analysis.diagnose import RULES, Thresholds, diagnose
+from resnet_viz.analysis.diagnose import RULES, Thresholds, diagnose, notes_of
 from resnet_viz.analysis.flow_graph import flow_of
-from resnet_viz.core.graph import ModelGraph, OpId, module_of
-from resnet_viz.core.measurement import (
+from resnet_viz.core.finding import Finding
+from resnet_viz.core.gradient_flow import (
     CallGradient,
     EdgeShare,
-    Finding,
     GradientFlow,
     GradientStats,
     Loss,
     ParameterGradient,
 )
+from resnet_viz.core.graph import ModelGraph, OpId, module_of
 from resnet_viz.core.structure import Structure
 from resnet_viz.sources.variants import build
 from resnet_viz.tracing.tracer import trace_model
@@ -256,7 +256,8 @@ def test_one_finding_per_reason() -> None:
         for p in flow.parameters
     )
     found = diagnose(graph, structure, (dataclasses.replace(flow, parameters=parameters),))
-    groups = {f.where: f for f in found if f.what == "no gradient"}
+    groups = {f.where: f for f in found}
+    assert sorted(whats(found)) == ["frozen", "never called", "not on the loss path"]
     assert set(groups) == {
         ("frozen.weight", "frozen.bias"),
         ("unused.weight", "unused.bias"),
@@ -284,17 +285,17 @@ class ZeroHead(nn.Module):
         return self.head(torch.relu(self.body(x)))
 
 
-def test_zeros_behind_a_zero_weight_are_a_note() -> None:
-    (finding,) = judged(measured(ZeroHead(), 8, 4))
-    assert (finding.severity, finding.what) == ("note", "no gradient yet")
-    assert finding.where == ("body.weight", "body.bias")
-    assert "head.weight" in finding.evidence
+def test_zeros_behind_a_zero_weight_are_no_finding_but_said() -> None:
+    graph, structure, flow = measured(ZeroHead(), 8, 4)
+    assert diagnose(graph, structure, (flow,)) == ()
+    (note,) = notes_of(graph, structure, (flow,))
+    assert note.startswith("2 parameters get exactly zero gradient now because head.weight")
 
 
 def test_zeros_behind_a_dead_relu_are_a_warning() -> None:
     (finding,) = judged(measured(ZeroHead(dead=True), 8, 4))
-    assert (finding.severity, finding.what) == ("warning", "no gradient")
-    assert set(finding.where) == {"body.weight", "body.bias", "head.weight"}
+    assert (finding.severity, finding.what) == ("warning", "zero gradient")
+    assert set(finding.explains) == {"body.weight", "body.bias", "head.weight"}
 
 
 class TwoWays(nn.Module):
@@ -310,9 +311,12 @@ class TwoWays(nn.Module):
 
 
 def test_a_zero_weight_does_not_excuse_a_dead_relu_elsewhere() -> None:
-    found = {f.severity: f for f in judged(measured(TwoWays(), 8, 4))}
-    assert set(found["note"].where) == {"left.body.weight", "left.body.bias"}
-    assert {n.split(".")[0] for n in found["warning"].where} == {"right"}
+    graph, structure, flow = measured(TwoWays(), 8, 4)
+    (finding,) = diagnose(graph, structure, (flow,))
+    assert {n.split(".")[0] for n in finding.explains} == {"right"}
+    (note,) = notes_of(graph, structure, (flow,))
+    assert note.startswith("2 parameters")
+    assert "left.head.weight" in note
 
 
 @pytest.mark.parametrize("name", ["seresnet18", "nf_resnet26"])
@@ -322,20 +326,20 @@ def test_zero_scales_explain_what_lies_around_them(name: str) -> None:
     import timm
 
     torch.manual_seed(0)
-    found = judged(measured(timm.create_model(name), 4, 3, 64, 64))
-    assert {f.severity for f in found} == {"note"}
-    assert "no gradient yet" in whats(found)
+    graph, structure, flow = measured(timm.create_model(name), 4, 3, 64, 64)
+    assert diagnose(graph, structure, (flow,)) == ()
+    assert "exactly zero gradient" in notes_of(graph, structure, (flow,))[0]
 
 
-def test_zero_initialised_residual_branches_are_notes() -> None:
+def test_zero_initialised_residual_branches_are_no_finding() -> None:
     import torchvision
 
     torch.manual_seed(0)
     model = torchvision.models.resnet18(weights=None, zero_init_residual=True)
-    found = judged(measured(model, 4, 3, 32, 32))
-    assert whats(found) == ["no gradient yet"]
-    assert found[0].severity == "note"
-    assert not any(name.endswith("bn2.weight") for name in found[0].where)
+    graph, structure, flow = measured(model, 4, 3, 32, 32)
+    assert diagnose(graph, structure, (flow,)) == ()
+    (note,) = notes_of(graph, structure, (flow,))
+    assert "layer1.0.bn2.weight, layer1.1.bn2.weight" in note
 
 
 # --- starving -------------------------------------------------------------------------------
@@ -371,9 +375,10 @@ def test_a_starved_skip() -> None:
     assert "He et al. 2016" in finding.source
 
 
-def test_a_branch_that_can_wake_up_is_a_note_and_a_dead_one_a_warning() -> None:
-    (note,) = judged(block_with_shares(1.0, 0.0))
-    assert (note.what, note.severity) == ("branch starved", "note")
+def test_a_dead_branch_is_a_warning_and_one_that_can_wake_up_is_none() -> None:
+    waking = block_with_shares(1.0, 0.0)
+    assert judged(waking) == ()
+    assert "1 residual branch starts at zero" in notes_of(*waking[:2], waking[2:])[0]
     found = judged(block_with_shares(1.0, 0.0, moves=False))
     assert ("branch starved", "warning") in {(f.what, f.severity) for f in found}
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from resnet_viz.analysis.rules import Thresholds
 from resnet_viz.core.errors import listed
+from resnet_viz.core.finding import Finding
 from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.measurement import Finding
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import count, shape
