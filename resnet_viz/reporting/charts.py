@@ -8,15 +8,16 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, TypeAlias
 
-from resnet_viz.core.measurement import EdgeShare, GradientStats
+from resnet_viz.core.gradient_flow import EdgeShare, GradientStats
 from resnet_viz.core.structure import Skip
 from resnet_viz.core.units import percent, scientific
+from resnet_viz.reporting.experiments.flow_tables import how_measured, received
 from resnet_viz.reporting.labels import CLASS_NAMES, op_class, op_label
 from resnet_viz.reporting.tables import Facts, stage_tints, weights_of
 
 Bar: TypeAlias = dict[str, Any]
 
-SERIES = (
+SERIES: tuple[tuple[str, str, str, str], ...] = (
     ("w_l2", "weights", "L2 norm", "‖∂L/∂W‖₂"),
     ("w_rms", "weights", "RMS", "RMS of ∂L/∂W"),
     ("a_l2", "activations", "L2 norm", "‖∂L/∂y‖₂"),
@@ -44,14 +45,11 @@ def flow_chart(facts: Facts, drawing: dict[str, Any]) -> dict[str, Any] | None:
         for i, op in enumerate(layers)
     }
     tints = stage_tints(facts, drawing)
+    ratios, ratio_axis = _ratios(facts)
     return {
-        "measured": [
-            ("loss", f"{flow.loss.name} = {scientific(flow.loss.value)}"),
-            ("mode", flow.mode),
-            ("batch", f"{flow.batch_size:,}"),
-            ("device", flow.device),
-            ("data", flow.data),
-        ],
+        "measured": how_measured(flow),
+        "received": received(flow),
+        "notes": list(flow.notes),
         "ops": [op.id for op in layers],
         "names": [facts.name(op.id) for op in layers],
         "whats": [op_label(facts.graph, op) for op in layers],
@@ -62,8 +60,17 @@ def flow_chart(facts: Facts, drawing: dict[str, Any]) -> dict[str, Any] | None:
             "w_rms": [_text(s, "rms") for s in weights],
             "a_l2": [_text(s, "l2") for s in calls],
             "a_rms": [_text(s, "rms") for s in calls],
+            "ratio": ratios,
         },
-        "axes": [{"key": k, "of": of, "by": by, "title": title} for k, of, by, title in SERIES],
+        "spread": {
+            key: found
+            for key, stats in (("w_l2", weights), ("a_l2", calls))
+            if any(found := [_spread(s) for s in stats])
+        },
+        "axes": [
+            {"key": k, "of": of, "by": by, "title": title}
+            for k, of, by, title in (*SERIES, *ratio_axis)
+        ],
         "reasons": {str(i): reason for i, reason in reasons.items() if reason},
         "bands": [
             {"name": facts.structure.stages[s].name if s >= 0 else "", "from": a, "to": b,
@@ -72,6 +79,23 @@ def flow_chart(facts: Facts, drawing: dict[str, Any]) -> dict[str, Any] | None:
         ],
         "reading": slope_sentence(facts),
     }  # fmt: skip
+
+
+def _ratios(facts: Facts) -> tuple[list[str], tuple[tuple[str, str, str, str], ...]]:
+    """One step of the optimizer over the weight; without one, the gradient over the weight."""
+    steps = [facts.step_ratio(op) for op in facts.weighted]
+    title = "‖Δw‖ ∕ ‖w‖ of one step"
+    if all(step is None for step in steps):
+        steps = [facts.update_ratio(op) for op in facts.weighted]
+        title = "‖∂L/∂W‖ ∕ ‖W‖"
+    # Of a ratio there is but one measure, whichever is chosen for the others.
+    axes = tuple(("ratio", "ratio", by, title) for by in ("L2 norm", "RMS"))
+    return ["" if r is None else scientific(r) for r in steps], axes
+
+
+def _spread(stats: GradientStats | None) -> str:
+    spread = stats.spread if stats is not None else None
+    return "" if spread is None else scientific(spread)
 
 
 def slope_sentence(facts: Facts) -> str:

@@ -26,6 +26,7 @@ from resnet_viz.reporting.lifting import Lifted, lift
 from resnet_viz.reporting.palette import GRADIENT_STEPS
 from resnet_viz.reporting.plan import plan_box
 from resnet_viz.reporting.raised import KIND, stop_node
+from resnet_viz.reporting.river import OUTPUT, River, river, skip_fact
 
 _MANY = 400  # nodes; a model without blocks is drawn whole up to here
 _FEW, _LARGE = 4, 24  # ops; a module without blocks stays open up to here,
@@ -89,6 +90,7 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
     for node, around in zip(nodes, home, strict=True):
         node["group"] = around
         node |= stands_for(folded, node)
+    carried = river(report)
     for i, block in enumerate(structure.blocks):
         if i not in grouping.carrier and block.skip.join in position:
             nodes[position[block.skip.join]]["block"] = i
@@ -96,17 +98,17 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
         "name": options.title or " · ".join(filter(None, (graph.name, options.focus))),
         "focus": options.focus,
         "nodes": nodes,
-        "skips": [_skip(folded, k) for k in range(len(structure.skips))],
+        "skips": [_skip(folded, k, carried) for k in range(len(structure.skips))],
         "blocks": [_block(folded, i, grouping) for i in range(len(structure.blocks))],
         "stages": [
             {"name": s.name, "resolution": units.shape(s.resolution), "blocks": s.blocks}
             for s in structure.stages
         ],
-        "edges": _edges(folded, list(pairs), position),
-        "plans": _plans(grouping, lifted),
+        "edges": _edges(folded, list(pairs), position, carried),
+        "plans": _plans(grouping, lifted, _carried(lifted, carried, nodes)),
         "open": _open(grouping, nodes),
         "metrics": METRICS,
-    }
+    } | ({"river": 1} if carried else {})
     data["groups"] = BoxMaker(folded, grouping, own, inside, nodes, data["skips"]).boxes()
     if folded.repeats:
         data["folds"] = fold_table(folded)
@@ -139,7 +141,7 @@ def _chosen(report: Report, focus: str) -> tuple[list[Op], list[Op]]:
     return [op for op in graph.nodes() if op.id in sources], inside
 
 
-def _skip(folded: Folded, index: int) -> dict[str, Any]:
+def _skip(folded: Folded, index: int, carried: River | None) -> dict[str, Any]:
     skip = folded.skips[index][0]
     out: dict[str, Any] = {
         "id": skip.id,
@@ -150,11 +152,11 @@ def _skip(folded: Folded, index: int) -> dict[str, Any]:
     }
     if shares := [share for share in folded.shares(index) if math.isfinite(share)]:
         share = sum(shares) / len(shares)
-        out |= {"share": share, "width": round(1.4 + 3.6 * min(1.0, max(0.0, share)), 2)}
+        out["share"] = share
     if len(folded.skips[index]) > 1:
         out["times"] = len(folded.skips[index])
         out |= {"shares": [min(shares), max(shares)]} if shares else {}
-    return out
+    return out | (skip_fact(carried, skip, out.get("share")) if carried else {})
 
 
 def _block(folded: Folded, index: int, grouping: Grouping) -> dict[str, Any]:
@@ -172,7 +174,10 @@ def _block(folded: Folded, index: int, grouping: Grouping) -> dict[str, Any]:
 
 
 def _edges(
-    folded: Folded, pairs: list[tuple[int, int]], position: dict[str, int]
+    folded: Folded,
+    pairs: list[tuple[int, int]],
+    position: dict[str, int],
+    carried: River | None,
 ) -> list[list[Any]]:
     marks: dict[tuple[int, int], Skip] = {}
     report = folded.report
@@ -192,11 +197,33 @@ def _edges(
         share = shares.get((names.get(pair[0], ""), names.get(pair[1], "")))
         if share is not None and math.isfinite(share):
             more["share"] = share
+        ends = names.get(pair[0], ""), names.get(pair[1], "")
+        if carried is not None and ends in carried.amounts:
+            more["carries"] = carried.amounts[ends]
         out.append([*pair, more] if more else [*pair])
     return out
 
 
-def _plans(grouping: Grouping, lifted: Lifted) -> list[dict[str, Any]]:
+def _carried(
+    lifted: Lifted, carried: River | None, nodes: list[dict[str, Any]]
+) -> dict[int, list[Any]]:
+    """Per piece of an edge (by its ``id``) what it carries and whether it is a branch."""
+    if carried is None:
+        return {}
+    through: dict[int, list[tuple[str, str]]] = {}
+    for (src, dst), way in lifted.ways.items():
+        pair = nodes[src]["id"], OUTPUT if nodes[dst]["kind"] == "io" else nodes[dst]["id"]
+        if pair[1] == OUTPUT and pair not in carried.amounts:
+            continue
+        for piece in way:
+            through.setdefault(id(piece), []).append(pair)
+    found = {piece: carried.piece(pairs) for piece, pairs in through.items()}
+    return {piece: list(told) for piece, told in found.items() if told is not None}
+
+
+def _plans(
+    grouping: Grouping, lifted: Lifted, carried: dict[int, list[Any]]
+) -> list[dict[str, Any]]:
     groups = grouping.groups
     plans = []
     for items, edges in zip([grouping.root, *(g.items for g in groups)], lifted.local, strict=True):
@@ -218,7 +245,11 @@ def _plans(grouping: Grouping, lifted: Lifted) -> list[dict[str, Any]]:
                 "col": plan.col,
                 "after": plan.after,
                 "edges": [
-                    [e.s, e.t, e.route, e.lane, e.skips, e.part, int(e.plain)] for e in plan.edges
+                    [
+                        *(e.s, e.t, e.route, e.lane, e.skips, e.part, int(e.plain)),
+                        *carried.get(id(e), ()),
+                    ]
+                    for e in plan.edges
                 ],
                 "cuts": plan.cuts,
                 "breaks": plan.breaks,

@@ -176,6 +176,9 @@ def legend_label(data: dict[str, Any], kinds: Sequence[str], colours: Colours) -
                 markup(f"{kind} skip ({STYLE_OF[kind]})"),
             )
         )
+    if "river" in data:
+        for name, words in (("trunk", "all of the gradient"), ("branch", "what a branch carries")):
+            rows.append((f'<FONT COLOR="{colours[name]}">▬▬</FONT>', markup(words)))
     if kinds and data.get("gradient"):
         rows.append(("", _small("width: share of the fork's gradient that came back over it")))
     families: dict[str, dict[str, None]] = {}

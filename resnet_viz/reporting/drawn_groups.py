@@ -50,6 +50,7 @@ class BoxMaker:
         self.chip_width = chip_width([c.text for e in own.values() for c in e.chips])
         self.labels = {k: _arc_label(report, k, fact) for k, fact in enumerate(skips)}
         self.copies = Copies(folded, grouping)
+        self.skips = skips
 
     def boxes(self) -> list[dict[str, Any]]:
         """All boxes, each after the one around it."""
@@ -119,7 +120,9 @@ class BoxMaker:
             title = whole if len(whole) <= _LONG else name
             if group.id != group.path and group.repeat < 0 and block.kind not in title:
                 title = f"{title} {block.kind}"
-            return block_glyph(entry, title, meta, skips, self.labels, self.chip_width, rest)
+            return block_glyph(
+                entry, title, meta, skips, self.labels, self.chip_width, rest, self.skips
+            )
         plain = plain_entry(
             self.report.graph, [o for o in self.ops[group.low : group.high] if o], self.gates
         )

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from resnet_viz.analysis.blocks import common_module
+from resnet_viz.core.gradient_flow import CallGradient, EdgeShare, GradientFlow, GradientStats
 from resnet_viz.core.graph import GraphOutput, ModelGraph, Op, OpId, is_inside
-from resnet_viz.core.measurement import CallGradient, EdgeShare, GradientFlow, GradientStats
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Block, Repeat, Skip, Stage, Structure
 from resnet_viz.core.units import count

@@ -3,7 +3,8 @@
 A glyph is a list of shapes in the box's own coordinates, made here once; the page
 and the static picture only paint it. Shapes are ``["p", class, d]`` (path),
 ``["t", class, x, y, text]``, ``["s", skip, d, head, scale]`` (the mark of a skip, its
-arrow, the scale of its width) and ``["b", block, d]`` (the mark of a block inside).
+arrow, the scale of its width), ``["w", skip, d]`` (the branch of a skip, as wide as
+what it carries) and ``["b", block, d]`` (the mark of a block inside).
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def block_glyph(
     labels: dict[int, str],
     chip_width: float,
     inner: Sequence[Entry] = (),
+    carried: Sequence[dict[str, Any]] = (),
 ) -> Glyph:
     """A closed block: its chips narrowing and widening under the arc of its skip.
 
@@ -83,6 +85,7 @@ def block_glyph(
         labels: What stands on a skip's arc, by skip.
         chip_width: Width of a chip, the same in all blocks of a drawing.
         inner: Blocks and skips inside it; drawn small, before the join.
+        carried: Facts of all skips of the drawing: how wide each way is; where measured.
     """
     shapes: list[Shape] = []
     axis = _ARC_AXIS if entry.skips else _BARE_AXIS
@@ -110,7 +113,13 @@ def block_glyph(
         x += _UNIT
     own = entry.skips
     end = x + (15 if own else 3)
-    shapes.insert(0, ["p", "wire", f"M14,{axis}H{_n(start)}M{_n(x - 5)},{axis}H{_n(end - 8)}"])
+    branch = own[-1] if own and carried and "branch" in carried[own[-1]] else -1
+    if branch >= 0:
+        # Through the chips, which lie upon it: a stream does not stop at every layer.
+        shapes.insert(0, ["w", branch, f"M18,{axis}H{_n(end - 8)}"])
+    else:
+        d = f"M14,{axis}H{_n(start)}M{_n(x - 5)},{axis}H{_n(end - 8)}"
+        shapes.insert(0, ["p", "wire", d])
     if own:
         shapes.append(_symbol(end, axis, skips[own[-1]].kind, 8))
     for depth, skip in enumerate(reversed(own)):
@@ -118,7 +127,8 @@ def block_glyph(
         left, right = 18.0 + 4 * depth, end - 4 * depth
         d = f"M{_n(left)},{axis}V{_n(top + 8)}Q{_n(left)},{_n(top)} {_n(left + 8)},{_n(top)}"
         d += f"H{_n(right - 8)}Q{_n(right)},{_n(top)} {_n(right)},{_n(top + 8)}V{axis - 15}"
-        head = f"M{_n(right)},{axis - 8.5}l-4.5,-8h9Z"
+        half = max(4.5, carried[skip]["width"] / 2 + 2.2) if branch >= 0 else 4.5
+        head = f"M{_n(right)},{axis - 8.5}l{_n(-half)},-8h{_n(2 * half)}Z"
         shapes.append(["s", skip, d, head, 1])
         if depth == 0:
             shapes.append(["p", f"dot k-{skips[skip].kind}", _circle(left, axis, 3)])

@@ -14,7 +14,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from resnet_viz.core.measurement import Heatmap, Picture
+from resnet_viz.core.attribution import Heatmap, Picture
 
 if TYPE_CHECKING:
     from PIL import Image

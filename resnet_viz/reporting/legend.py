@@ -36,9 +36,16 @@ def legend(data: dict[str, Any]) -> list[Row]:
                 (f"arrow-{kind}", "M32,15L28.5,8H35.5Z"),
             ]
             entry(shown, f"{kind} skip", 34)
-    if any("share" in skip for skip in data["skips"]):
+    if "river" in data:
+        entry([("arrow-trunk", "M0,3.5H30V11.5H0Z")], "all of the gradient", 30)
+        entry([("arrow-branch", "M0,5H30V10H0Z")], "what a branch carries", 30)
         wide = [("arrow-identity", "M0,6.5H9V8.5H0ZM12,5.5H21V9.5H12ZM24,4.5H33V10.5H24Z")]
-        entry(wide, "width: its share of the gradient", 33)
+        entry(wide, "width: its share of the gradient at its fork", 33)
+        carried = [e[7] for plan in data["plans"] for e in plan["edges"] if len(e) > 7]
+        odd = any("against" in skip or "drains" in skip for skip in data["skips"])
+        if odd or min(carried, default=0) < 0:
+            pipe = [("river branch against", "M0,4.5H30V10.5H0Z")]
+            entry(pipe, "hollow: pulls against the rest", 30)
     families: dict[str, list[str]] = {}
     for block in data["blocks"]:
         if block["kind"] not in families.setdefault(block["family"], []):

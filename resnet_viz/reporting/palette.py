@@ -17,7 +17,7 @@ LIGHT = {
     "bg": "#f6f7fa", "card": "#ffffff", "fg": "#1a2331", "mut": "#5d6b7e", "line": "#d8dee8",
     "edge": "#9aa5b5", "focus": "#1769d2", "on-op": "#1a2331", "op-line": "#1a23312e",
     "skip-identity": "#e0156f", "skip-projection": "#7a3ee0", "skip-scaled": "#0a8fae",
-    "skip-gate": "#0b8a5b", "skip-concat": "#2b62d9",
+    "skip-gate": "#0b8a5b", "skip-concat": "#2b62d9", "trunk": "#b7c6da", "branch": "#eda63a",
     "block": "#fff5e6", "block-line": "#e58a12", "block-fg": "#8a4b00",
     "unit": "#f4f7fd", "unit-line": "#8ba3c9", "unit-fg": "#45597d",
     "inv": "#eafaf6", "inv-line": "#2aa88b", "inv-fg": "#0f6b57",
@@ -37,7 +37,7 @@ DARK = LIGHT | {
     "bg": "#0e131a", "card": "#151c26", "fg": "#e6ebf2", "mut": "#97a4b6", "line": "#2a3544",
     "edge": "#64738a", "focus": "#6cb4ff", "on-op": "#131a24", "op-line": "#00000055",
     "skip-identity": "#ff5c9f", "skip-projection": "#b48cff", "skip-scaled": "#3cc7e6",
-    "skip-gate": "#3fd398", "skip-concat": "#7aa5ff",
+    "skip-gate": "#3fd398", "skip-concat": "#7aa5ff", "trunk": "#4b607f", "branch": "#d99a36",
     "block": "#2a2114", "block-line": "#d9831a", "block-fg": "#f4c585",
     "unit": "#1a2434", "unit-line": "#5674a6", "unit-fg": "#b4c6e4",
     "inv": "#12291f", "inv-line": "#2aa88b", "inv-fg": "#8fe0cb",
@@ -52,7 +52,7 @@ DARK = LIGHT | {
 """The same names -> colour on dark."""
 
 GRADIENT_STEPS = 7
-_RULES, _STATIC_END = "/* rules */", "/* interactive */"
+_RULES, _RIVER, _STATIC_END = "/* rules */", "/* river */", "/* interactive */"
 
 
 def stylesheet() -> str:
@@ -68,14 +68,19 @@ def css_variables() -> str:
     )
 
 
-def static_css(options: RenderOptions) -> str:
+def static_css(options: RenderOptions, *, river: bool = False) -> str:
     """The diagram's style sheet for a file that stands alone, in one theme.
 
     ``auto`` is light: a picture cannot know what it will be pasted into.
+
+    Args:
+        options: Its theme.
+        river: Whether edges are drawn as wide as the gradient they carry.
     """
     colours = DARK if options.theme == "dark" else LIGHT
     _, _, rules = stylesheet().partition(_RULES)
     rules = rules.partition(_STATIC_END)[0]
+    rules = rules.replace(_RIVER, "") if river else rules.partition(_RIVER)[0]
     return re.sub(r"var\(--([\w-]+)\)", lambda m: colours[m[1]], rules).strip()
 
 

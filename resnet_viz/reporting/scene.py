@@ -8,13 +8,14 @@ every collapse mode each skip is exactly one edge, each block one box or one nod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Skip
 from resnet_viz.reporting.diagram import drawn
 from resnet_viz.reporting.folding import fold
+from resnet_viz.reporting.river import OUTPUT, river
 
 NodeKind = Literal["op", "body", "join", "module"]
 EdgeKind = Literal["plain", "skip", "shortcut"]
@@ -43,12 +44,22 @@ class SceneNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneEdge:
-    """An edge; ``skip`` is the index of the skip it marks or belongs to."""
+    """An edge.
+
+    Attributes:
+        src: Key of its start.
+        dst: Key of its end.
+        kind: What it is.
+        skip: Index of the skip it marks or belongs to; -1 for none.
+        carries: Its part of the gradient, signed, and whether it is a branch (1) or what all
+            of the gradient passes (0), as ``river`` says; ``None`` where not known.
+    """
 
     src: str
     dst: str
     kind: EdgeKind = "plain"
     skip: int = -1
+    carries: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +106,7 @@ def scene(report: Report, options: RenderOptions) -> Scene:
         # A block that is nothing but its join (a gate of one op) still has a body.
         body = stand_in.body(int(node.key[1:]))
         nodes.setdefault(body.key, body)
-    edges = _edges(folded.report.structure.skips, data, stand_in)
+    edges = _edges(folded.report, data, stand_in)
     return Scene(
         report=folded.report,
         data=data,
@@ -182,16 +193,17 @@ class _StandIn:
         return SceneNode(key=f"j{group}", kind="join", box=box, fact=fact, order=join)
 
 
-def _edges(skips: tuple[Skip, ...], data: dict[str, Any], stand_in: _StandIn) -> list[SceneEdge]:
+def _edges(report: Report, data: dict[str, Any], stand_in: _StandIn) -> list[SceneEdge]:
+    skips, found, ids = report.structure.skips, river(report), list(stand_in.place)
     pairs = [(edge[0], edge[1]) for edge in data["edges"]]
     marks, parts = _ways(skips, set(pairs), stand_in.place)
-    out: dict[SceneEdge, None] = {}
+    out: dict[SceneEdge, list[tuple[str, str]]] = {}
     for skip, (src, dst) in marks.items():
         way = skips[skip]
         fork = stand_in.place.get(way.fork, src)
         hidden = _inside_the_block(stand_in, src, dst) and src != fork
         start = stand_in.node(fork if hidden else src).key
-        out[SceneEdge(src=start, dst=stand_in.node(dst).key, kind="skip", skip=skip)] = None
+        out[SceneEdge(src=start, dst=stand_in.node(dst).key, kind="skip", skip=skip)] = []
     consumed = set(marks.values())
     for pair in pairs:
         if pair in consumed:
@@ -200,11 +212,16 @@ def _edges(skips: tuple[Skip, ...], data: dict[str, Any], stand_in: _StandIn) ->
         if tail == head:
             continue
         part = parts.get(pair, -1)
+        is_end = data["nodes"][pair[1]]["kind"] == "io"
+        ends = ids[pair[0]], OUTPUT if is_end else ids[pair[1]]
         if part < 0:
-            out[SceneEdge(src=tail, dst=head)] = None
+            out.setdefault(SceneEdge(src=tail, dst=head), []).append(ends)
         elif not any(_inside_the_block(stand_in, end, marks[part][1]) for end in pair):
-            out[SceneEdge(src=tail, dst=head, kind="shortcut", skip=part)] = None
-    return list(out)
+            edge = SceneEdge(src=tail, dst=head, kind="shortcut", skip=part)
+            out.setdefault(edge, []).append(ends)
+    if found is None:
+        return list(out)
+    return [replace(edge, carries=found.piece(stands_for)) for edge, stands_for in out.items()]
 
 
 def _inside_the_block(stand_in: _StandIn, place: int, join: int) -> bool:

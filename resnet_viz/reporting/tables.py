@@ -8,8 +8,16 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from resnet_viz.analysis.depth import DepthSlope, depth_slope
+from resnet_viz.core.forward_facts import Activity
+from resnet_viz.core.gradient_flow import (
+    EdgeShare,
+    GradientFlow,
+    GradientStats,
+    ParameterGradient,
+    combine,
+)
+from resnet_viz.core.gradient_groups import update_ratio_of
 from resnet_viz.core.graph import ModelGraph, Op, OpId
-from resnet_viz.core.measurement import EdgeShare, GradientFlow, GradientStats, combine
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block, Cost, Skip
 from resnet_viz.core.units import nbytes, percent, scientific, shape, si
@@ -102,6 +110,16 @@ class Facts:
         return frozenset(module for module, n in seen.items() if n == 1 and module)
 
     @cached_property
+    def parameters(self) -> dict[str, ParameterGradient]:
+        """What was measured of each parameter, by its name."""
+        return {p.name: p for p in self.flow.parameters} if self.flow else {}
+
+    @cached_property
+    def activities(self) -> dict[OpId, Activity]:
+        """How alive each activation function is, by its call."""
+        return {a.op: a for a in self.flow.activities} if self.flow else {}
+
+    @cached_property
     def _weight_norms(self) -> dict[str, float]:
         return {p.name: p.weight_l2 for p in self.flow.parameters} if self.flow else {}
 
@@ -123,6 +141,8 @@ class Facts:
             return None
         parts = [self.flow.get(name) for name in weights_of(self.graph, op)]
         found = [part for part in parts if part is not None]
+        if len(found) == 1:
+            return found[0]
         return combine(found) if found else None
 
     def call_gradient(self, op: Op) -> GradientStats | None:
@@ -135,6 +155,11 @@ class Facts:
         norms = [self._weight_norms.get(name, 0.0) for name in weights_of(self.graph, op)]
         norm = math.hypot(*norms) if norms else 0.0
         return stats.l2 / norm if stats and norm else None
+
+    def step_ratio(self, op: Op) -> float | None:
+        """‖w′ − w‖/‖w‖ of one step of the optimizer; ``None`` where not measured."""
+        names = weights_of(self.graph, op)
+        return update_ratio_of(p for n in names if (p := self.parameters.get(n)) is not None)
 
 
 def layer_rows(facts: Facts) -> list[Row]:
@@ -163,10 +188,43 @@ def _layer_row(facts: Facts, op: Op, weighted: bool) -> Row:
         "rms": scientific(weight.rms) if weight else NOTHING,
         "ratio": scientific(ratio) if ratio is not None else NOTHING,
         "arriving": scientific(call.rms) if call else NOTHING,
+        **_measured(facts, op),
         "source": op.source_line,
         "inplace": op.inplace,
         "raised": facts.graph.failure is not None and op.id == facts.graph.failure.op,
     }
+
+
+MORE = {
+    "update": "‖Δw‖/‖w‖",
+    "unit": "Worst unit ‖Gᵢ‖/‖Wᵢ‖",
+    "cosine": "Cosine",
+    "dead": "Dead units",
+    "saturated": "Saturated",
+}
+"""Columns of the layer table that are there where anything was measured for them."""
+
+
+def _measured(facts: Facts, op: Op) -> Row:
+    parameters = [p for n in weights_of(facts.graph, op) if (p := facts.parameters.get(n))]
+    update = facts.step_ratio(op)
+    units = [p.units.high for p in parameters if p.units]
+    cosines = [p.cosine.mean for p in parameters if p.cosine]
+    alive = facts.activities.get(op.id)
+    return {
+        "update": NOTHING if update is None else scientific(update),
+        "unit": scientific(max(units)) if units else NOTHING,
+        "cosine": scientific(cosines[0]) if cosines else NOTHING,
+        "dead": NOTHING if alive is None or alive.dead is None else percent(alive.dead),
+        "saturated": NOTHING
+        if alive is None or alive.saturated is None
+        else percent(alive.saturated),
+    }
+
+
+def more_columns(rows: list[Row]) -> list[tuple[str, str]]:
+    """Keys and headings of the columns in ``MORE`` that any row has a value in."""
+    return [(key, head) for key, head in MORE.items() if any(r[key] != NOTHING for r in rows)]
 
 
 def cost_rows(facts: Facts, drawing: Row) -> Row:

@@ -7,23 +7,31 @@ module tree is shown. Every number is the one the HTML report prints.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from resnet_viz.core.attribution import Attribution, Attributions
+from resnet_viz.core.chain import Link
+from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import Op, OpId
-from resnet_viz.core.measurement import Attribution, Attributions, GradientFlow
 from resnet_viz.core.report import Report
-from resnet_viz.core.units import count, percent, scientific
+from resnet_viz.core.units import percent, scientific
 from resnet_viz.reporting.charts import slope_sentence
+from resnet_viz.reporting.experiments.flow_tables import how_measured, received
 from resnet_viz.reporting.labels import op_label
 from resnet_viz.reporting.raised import MARK, banner
 from resnet_viz.reporting.tables import NOTHING, Facts
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
+_WORD = re.compile(r"\s*\S+(?: %\S*)?\s*")
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _BAR = 8
 _NAME = 36
@@ -35,9 +43,34 @@ def plain(text: str, style: str = "") -> Text:
     return Text(text.translate(_CONTROL).replace("\n", "\\n"), style=style)
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A text that is never broken between a number and its percent sign.
+
+    Rich takes every kind of space for a place to break at, the no-break space included.
+    """
+
+    text: Text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self.text)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        breaks, used = [], 0
+        for word in _WORD.finditer(self.text.plain):
+            size = cell_len(word[0].rstrip())
+            if used and used + size > options.max_width:
+                breaks.append(word.start())
+                used = 0
+            used += cell_len(word[0])
+        for line in self.text.divide(breaks):
+            line.rstrip()
+            yield line
+
+
 def section(title: str, lines: Iterable[str]) -> RenderableType:
     """A heading with its lines indented under it."""
-    body = [Padding(plain(line), (0, 0, 0, 2)) for line in lines]
+    body = [Padding(Whole(plain(line)), (0, 0, 0, 2)) for line in lines]
     return Group(Text(f"\n{title}", style="bold"), *body)
 
 
@@ -76,22 +109,34 @@ def proof_section(report: Report) -> list[RenderableType]:
     return [section("proof", [report.proof.sentence])] if report.proof is not None else []
 
 
-def gradient_section(report: Report) -> list[RenderableType]:
-    """Gradient flow: what was run, the slope over depth, and one row per weighted layer."""
+def gradient_section(
+    report: Report, chain: Callable[[Sequence[Link]], list[str]] | None = None
+) -> list[RenderableType]:
+    """Gradient flow: what was run, the slope over depth, and one row per weighted layer.
+
+    Args:
+        report: Where it is from.
+        chain: Says what the chain shows, in lines.
+    """
     flow = report.gradient_flow
     if flow is None:
         return missing(report, "gradient flow")
     facts = Facts(report)
-    reached = sum(p.stats is not None for p in flow.parameters)
+    known = dict(how_measured(flow))
+    more = [f"{known[key]} {key}" for key in ("batches", "ranks") if key in known]
+    settings = ("statistics", "autocast", "optimizer")
+    more += [f"{key} {known[key]}" for key in settings if key in known]
     lines = [
-        f"loss {flow.loss.name} = {scientific(flow.loss.value)}, {flow.mode} mode, batch "
+        f"loss {known['loss']}, {flow.mode} mode, batch "
         f"{flow.batch_size}, {flow.data}, on {flow.device}",
-        f"{reached:,} of {count(len(flow.parameters), 'parameter')} received a gradient",
+        *([", ".join(more)] if more else []),
+        f"{received(flow)}",
+        *flow.notes,
     ]
     lines += [f"no gradient at {p.name}: {p.reason}" for p in flow.parameters if p.stats is None]
     lines += [f"shares at {n.fork} not separable: {n.reason}" for n in flow.not_separable]
-    reading = slope_sentence(facts)
-    parts = [section("gradient flow", [*lines, reading] if reading else lines)]
+    lines += [*filter(None, [slope_sentence(facts)]), *(chain(flow.chain) if chain else [])]
+    parts = [section("gradient flow", lines)]
     return [*parts, Text(), _layers(facts, flow)] if facts.weighted else parts
 
 
@@ -106,7 +151,8 @@ def _layers(facts: Facts, flow: GradientFlow) -> RenderableType:
         table.add_column("operation", overflow="ellipsis", no_wrap=True)
     table.add_column("‖∂L/∂W‖₂", justify="right", no_wrap=True)
     table.add_column("log", no_wrap=True, min_width=_BAR)
-    for heading in ("‖∂L/∂W‖/‖W‖", "‖∂L/∂y‖₂"):
+    stepped = any(p.update_ratio is not None for p in flow.parameters)
+    for heading in ("‖Δw‖/‖w‖" if stepped else "‖∂L/∂W‖/‖W‖", "‖∂L/∂y‖₂"):
         table.add_column(heading, justify="right", no_wrap=True)
     shares = _shares(facts, flow)
     if shares:
@@ -115,7 +161,8 @@ def _layers(facts: Facts, flow: GradientFlow) -> RenderableType:
     norms = [s.l2 for s in stats.values() if s and s.l2 > 0 and math.isfinite(s.l2)]
     span = (min(norms), max(norms)) if norms else (1.0, 1.0)
     for op, name in zip(facts.weighted, names, strict=True):
-        weight, call, ratio = stats[op.id], facts.call_gradient(op), facts.update_ratio(op)
+        weight, call = stats[op.id], facts.call_gradient(op)
+        ratio = facts.step_ratio(op) if stepped else facts.update_ratio(op)
         cells = [
             scientific(weight.l2) if weight else NOTHING,
             _bar(weight.l2, *span) if weight else "",

@@ -30,6 +30,7 @@ from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folded_boxes import in_copies, times_of, title_of
 from resnet_viz.reporting.palette import DARK, LIGHT
 from resnet_viz.reporting.raised import KIND
+from resnet_viz.reporting.river import width_of
 from resnet_viz.reporting.scene import Scene, SceneEdge, SceneNode, scene
 
 __all__ = ["render_dot", "render_pdf", "run_dot"]
@@ -223,7 +224,7 @@ class _Writer:
 
     def _edge(self, dot: graphviz.Digraph, edge: SceneEdge) -> None:
         if edge.kind == "plain":
-            dot.edge(edge.src, edge.dst, weight="4")
+            dot.edge(edge.src, edge.dst, weight="4", **self._stream(edge))
             return
         skip = self.report.structure.skips[edge.skip]
         fact = self.data["skips"][edge.skip]
@@ -235,7 +236,8 @@ class _Writer:
             "weight": "0",
         }
         if edge.kind == "shortcut":
-            dot.edge(edge.src, edge.dst, **(attributes | {"class": "shortcut"}))
+            stream = {k: v for k, v in self._stream(edge).items() if k != "color"}
+            dot.edge(edge.src, edge.dst, **(attributes | stream | {"class": "shortcut"}))
             return
         words = f"{skip.kind} skip from {fact['fork']} to {fact['join']}"
         attributes |= {
@@ -245,11 +247,24 @@ class _Writer:
         if "share" in fact:
             share = fact["share"]
             words += f", carries {percent(share)} of the fork's gradient"
-            width = 1.5 + 5 * min(1.0, max(0.0, share))
-            attributes |= {"share": f"{share:.6g}", "penwidth": f"{width:.2f}"}
+            attributes |= {"share": f"{share:.6g}", "penwidth": f"{fact['width']:g}"}
+            if "against" in fact:
+                attributes["color"] = _outline(attributes["color"])
         attributes |= {"tooltip": _text(words), "edgetooltip": _text(words)}
         attributes |= self._way(edge, fact)
         dot.edge(edge.src, edge.dst, **attributes)
+
+    def _stream(self, edge: SceneEdge) -> dict[str, str]:
+        """As wide as the gradient that comes back over it; nothing where that is not known."""
+        if edge.carries is None:
+            return {}
+        amount, branch = edge.carries
+        colour = self.colours["branch" if branch else "trunk"]
+        told = f"{percent(amount)} of the gradient"
+        return {
+            "penwidth": f"{width_of(amount):g}", "tooltip": told, "edgetooltip": told,
+            "color": _outline(colour) if amount < 0 else colour,
+        }  # fmt: skip
 
     def _way(self, edge: SceneEdge, fact: dict[str, Any]) -> dict[str, str]:
         """Ports on the right, so that skips run past a block and never through it."""
@@ -281,6 +296,11 @@ def _text(text: str) -> str:
     """The text as DOT keeps it: never markup, never an escape sequence."""
     escaped: str = graphviz.escape(xml_safe(text))
     return escaped
+
+
+def _outline(colour: str) -> str:
+    """Two lines in place of one: what pulls against the whole."""
+    return f"{colour}:invis:{colour}"
 
 
 def _ink(fill: str) -> str:

@@ -17,12 +17,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.escaping import xml_safe
+from resnet_viz.reporting.experiments.colours import figure_css
+from resnet_viz.reporting.experiments.inline import drawing, whole
+from resnet_viz.reporting.measured import measured_sections
 from resnet_viz.reporting.view import view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-STYLES = ("diagram.css", "style.css")
+STYLES = ("style.css", "experiment.css")
 SCRIPTS = ("layout.js", "diagram.js", "table.js", "charts.js", "app.js")
 
 _ESCAPES = str.maketrans(
@@ -46,6 +50,9 @@ def render_html(report: Report, options: RenderOptions) -> bytes:
         .get_template("report.html.j2")
         .render(
             page=page,
+            measured=measured_sections(report, options),
+            drawing=drawing,
+            whole=whole,
             theme=options.theme,
             csp=content_security_policy(styles=[css], scripts=[theme_js, js]),
             # These are ours or escaped just here; everything else is autoescaped.
@@ -55,7 +62,7 @@ def render_html(report: Report, options: RenderOptions) -> bytes:
             data=Markup(script_json(_page_data(page))),
         )
     )
-    return html.encode("utf-8", "replace")
+    return xml_safe(html).encode("utf-8", "replace")
 
 
 def script_json(value: object) -> str:
@@ -75,9 +82,10 @@ def content_security_policy(styles: Sequence[str], scripts: Sequence[str]) -> st
 def _page_data(page: dict[str, Any]) -> dict[str, Any]:
     """What the scripts need; what stands in the tables already, they read there."""
     flow = page["flow"]
-    chart_keys = ("ops", "names", "whats", "kinds", "series", "axes", "reasons", "bands")
+    chart_keys = ("ops", "names", "whats", "kinds", "series", "axes", "reasons", "bands", "spread")
     return {
-        "diagram": page["diagram"],
+        # Its edges are in its plans as lines.
+        "diagram": {k: v for k, v in page["diagram"].items() if k != "edges"},
         "collapse": page["collapse"],
         "flow": {key: flow[key] for key in chart_keys} if flow else None,
         "groups": page["groups"],
@@ -111,7 +119,8 @@ def environment() -> Environment:
 def _styles() -> str:
     from resnet_viz.reporting.fonts import font_face_css
 
-    return "\n".join([font_face_css(), *(asset(name) for name in STYLES)])
+    drawn = [font_face_css(), asset("diagram.css"), figure_css()]
+    return "\n".join([*drawn, *(asset(name) for name in STYLES)])
 
 
 @cache

@@ -19,10 +19,11 @@ from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folded_boxes import in_copies, inset
 from resnet_viz.reporting.fonts import font_face_css, text_width, wrap
-from resnet_viz.reporting.layout import Layout, Placed, Point, Route, coordinates
+from resnet_viz.reporting.layout import IN, Layout, Placed, Point, Route, coordinates
 from resnet_viz.reporting.legend import Row, legend
 from resnet_viz.reporting.palette import static_css
 from resnet_viz.reporting.raised import STOP, lines
+from resnet_viz.reporting.river import width_of
 
 _MARGIN, _TOP, _FOOT = 28.0, 74.0, 64.0
 _ARROW = 7.0
@@ -44,7 +45,8 @@ def svg_text(report: Report, options: RenderOptions, *, embed_fonts: bool) -> st
     """The drawing; without fonts for a renderer that is given the font files."""
     data = diagram(report, options)
     layout = coordinates(data, [bool(x) for x in data["open"][options.collapse]], aspect=_ASPECT)
-    return _Painter(report, data, layout).document(static_css(options), embed_fonts)
+    css = static_css(options, river="river" in data)
+    return _Painter(report, data, layout).document(css, embed_fonts)
 
 
 def way(points: Sequence[Point], shorten: float = 0.0, radius: float = 8.0) -> str:
@@ -77,6 +79,11 @@ def arrow_head(points: Sequence[Point], size: float = _ARROW) -> str:
         f"M{_n(x)},{_n(y)}L{_n(bx - uy * half)},{_n(by + ux * half)}"
         f"L{_n(bx + uy * half)},{_n(by - ux * half)}Z"
     )
+
+
+def head_size(width: float) -> float:
+    """Size of the arrow head of a line of this width."""
+    return _ARROW + 0.8 * max(0.0, width - 1.3)
 
 
 def _n(value: float) -> str:
@@ -156,11 +163,11 @@ class _Painter:
                 self._open_group(group, box)
         marked = []
         for route in layout.routes:
-            *_, skips, part, plain = self.data["plans"][route.plan]["edges"][route.edge]
-            if skips:
-                marked.append((route, skips))
+            edge = self.data["plans"][route.plan]["edges"][route.edge]
+            if edge[4]:
+                marked.append((route, edge[4]))
             else:
-                self._edge(route, part, plain)
+                self._edge(route, edge)
         for route, skips in marked:
             for k in skips:
                 self._skip_edge(route, k)
@@ -244,6 +251,7 @@ class _Painter:
         )
 
     def _skip_data(self, index: int, scale: float = 1.0) -> str:
+        """Attributes of a skip's mark; its share is that at its own fork."""
         skip = self.data["skips"][index]
         share = {"data_share": f"{skip['share']:.6g}"} if "share" in skip else {}
         return (
@@ -262,11 +270,15 @@ class _Painter:
         elif kind == "s":
             skip = self.data["skips"][shape[1]]
             self.lines.append(
-                f'<path class="skip k-{skip["kind"]}"{self._skip_data(shape[1], shape[4])} '
+                f'<path class="{_skip_css(skip)}"{self._skip_data(shape[1], shape[4])} '
                 f'd="{shape[2]}">'
                 f"<title>{escape(_skip_tip(skip))}</title></path>"
             )
+            self._core(skip.get("against"), skip["width"] * shape[4], shape[2])
             self.lines.append(f'<path class="arrow-{skip["kind"]}" d="{shape[3]}"/>')
+        elif kind == "w":
+            skip = self.data["skips"][shape[1]]
+            self._stream("branch", skip["branch"], shape[2], skip.get("drains"))
         else:
             block = self.data["blocks"][shape[1]]
             self.lines.append(
@@ -307,14 +319,44 @@ class _Painter:
             d += f"a{r - 0.5},{r - 0.5} 0 0 0 {r - 0.5},{r - 0.5}H6Z"
             self.lines.append(f'<path class="grad grad-{item["g"]}" d="{d}"/>')
 
-    def _edge(self, route: Route, part: int, plain: int) -> None:
+    def _edge(self, route: Route, edge: Sequence[Any]) -> None:
+        part, plain, *carried = edge[5:]
         kind = self.data["skips"][part]["kind"] if part >= 0 and not plain else ""
-        css = f"skip-part k-{kind}" if kind else "edge"
-        d = way(route.points, _ARROW - 1 if route.arrow else 0)
-        self.lines.append(f'<path class="{css}" d="{d}"/>')
+        head, size = f"arrow-{kind}" if kind else "arrow", _ARROW
+        if carried:
+            amount, branch = carried
+            width = width_of(amount)
+            size = head_size(width)
+            name = "branch" if branch else "trunk"
+            shortcut = kind and branch
+            head = head if shortcut else f"arrow-{name}"
+            # It leaves the trunk at its side, and does not cover it.
+            bent = shortcut and edge[0] == IN and len(route.points) > 3
+            d = way(route.points[1:] if bent else route.points, size - 1 if route.arrow else 0)
+            self._stream(f"k-{kind}" if shortcut else name, width, d, amount < 0, amount)
+        else:
+            css = f"skip-part k-{kind}" if kind else "edge"
+            d = way(route.points, size - 1 if route.arrow else 0)
+            self.lines.append(f'<path class="{css}" d="{d}"/>')
         if route.arrow:
-            head = f"arrow-{kind}" if kind else "arrow"
-            self.lines.append(f'<path class="{head}" d="{arrow_head(route.points)}"/>')
+            self.lines.append(f'<path class="{head}" d="{arrow_head(route.points, size)}"/>')
+
+    def _stream(
+        self, css: str, width: float, d: str, against: object, amount: float | None = None
+    ) -> None:
+        """A line as wide as the gradient it carries."""
+        more = " against" if against else ""
+        tip = "" if amount is None else f"<title>{units.percent(amount)} of the gradient</title>"
+        self.lines.append(
+            f'<path class="river {css}{more}" stroke-width="{_n(width)}" d="{d}">{tip}</path>'
+        )
+        self._core(against, width, d)
+
+    def _core(self, against: object, width: float, d: str) -> None:
+        """What pulls against the whole is an outline."""
+        if against:
+            inner = _n(max(0.4, width - 2.4))
+            self.lines.append(f'<path class="hollow" stroke-width="{inner}" d="{d}"/>')
 
     def _skip_edge(self, route: Route, k: int) -> None:
         skip = self.data["skips"][k]
@@ -322,9 +364,10 @@ class _Painter:
         points = route.points[1:] if len(route.points) > 3 else route.points
         d = way(points, size - 1 if route.arrow else 0)
         self.lines.append(
-            f'<path class="skip k-{skip["kind"]}"{self._skip_data(k)} d="{d}">'
+            f'<path class="{_skip_css(skip)}"{self._skip_data(k)} d="{d}">'
             f"<title>{escape(_skip_tip(skip))}</title></path>"
         )
+        self._core(skip.get("against"), skip["width"], d)
         if route.arrow:
             head = arrow_head(route.points, size)
             self.lines.append(f'<path class="arrow-{skip["kind"]}" d="{head}"/>')
@@ -355,6 +398,10 @@ class _Painter:
                 self._text("legend", swatch + 7, 11, text)
                 self.lines.append("</g>")
                 x += width
+
+
+def _skip_css(skip: dict[str, Any]) -> str:
+    return f"skip k-{skip['kind']}" + (" against" if "against" in skip else "")
 
 
 def _node_tip(node: dict[str, Any]) -> str:

@@ -30,8 +30,10 @@ from resnet_viz.reporting.cost_wording import (
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folded_rows import NOTE, FoldedRows, above
 from resnet_viz.reporting.folding import Folded, fold
+from resnet_viz.reporting.measured_text import chain_lines, path_text, propagation_text
 from resnet_viz.reporting.raised import MARK
 from resnet_viz.reporting.text_sections import (
+    Whole,
     attribution_section,
     gradient_section,
     plain,
@@ -64,6 +66,8 @@ def render_text(report: Report, options: RenderOptions) -> bytes:
 def _parts(report: Report, options: RenderOptions) -> Iterator[RenderableType]:
     asked = {m.section for m in report.missing}
     asked |= {"gradient flow"} if report.gradient_flow else set()
+    asked |= {"path gradients"} if report.path_gradients else set()
+    asked |= {"signal propagation"} if report.signal_propagation else set()
     asked |= {"attributions"} if report.attributions else set()
     yield from raised_section(report)
     if len(asked) == 1 and not options.focus:
@@ -77,7 +81,9 @@ def _parts(report: Report, options: RenderOptions) -> Iterator[RenderableType]:
             fold_repeats=options.fold_repeats,
         )
         yield skip_table(report, options)
-    yield from gradient_section(report)
+    yield from gradient_section(report, chain_lines)
+    yield from path_text(report)
+    yield from propagation_text(report)
     yield from attribution_section(report)
     if report.findings or report.gradient_flow:
         yield _findings(report)
@@ -145,7 +151,7 @@ def summary_table(
             .append_text(plain(f" {row.type_name}", "dim"))
             .append(f" {row.times}".rstrip(), "bold"),
             *(cells[i] for _, cells in numbers),
-            Text(row.structure, style="magenta"),
+            Whole(Text(row.structure, style="magenta")),
         )
     note = [Text(f"\n{NOTE}", style="dim")] if any(len(row.members) > 1 for row in rows) else []
     return Group(table, *note, Text(), _totals(report))

@@ -11,8 +11,9 @@ from collections import Counter
 from typing import Any, TypeAlias
 
 from resnet_viz.analysis.diagnose import RULES
+from resnet_viz.core.attribution import Attribution, Attributions
+from resnet_viz.core.finding import Finding
 from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.measurement import Attribution, Attributions, Finding
 from resnet_viz.core.report import Missing, Provenance, RenderOptions, Report
 from resnet_viz.core.structure import SKIP_KINDS
 from resnet_viz.core.units import count, percent, scientific, si
@@ -23,7 +24,7 @@ from resnet_viz.reporting.explain import meaning
 from resnet_viz.reporting.images import SIGNED, UNSIGNED, Colour, colour_at, overlay, photograph
 from resnet_viz.reporting.legend import legend
 from resnet_viz.reporting.raised import banner
-from resnet_viz.reporting.tables import Facts, cost_rows, group_rows, layer_rows
+from resnet_viz.reporting.tables import Facts, cost_rows, group_rows, layer_rows, more_columns
 from resnet_viz.reporting.wording import proof_text
 
 Json: TypeAlias = dict[str, Any]
@@ -57,6 +58,7 @@ def view(report: Report, options: RenderOptions) -> Json:
     """
     facts = Facts(report)
     drawing = diagram(report, options)
+    layers = layer_rows(facts)
     page: Json = {
         "title": options.title or report.graph.name,
         "theme": options.theme,
@@ -66,7 +68,8 @@ def view(report: Report, options: RenderOptions) -> Json:
         "header": _header(facts),
         "diagram": _compact(drawing),
         "legend": _legend(drawing),
-        "layers": layer_rows(facts),
+        "layers": layers,
+        "measured_columns": more_columns(layers),
         "groups": group_rows(facts, drawing),
         "costs": cost_rows(facts, drawing),
         "findings": None,
@@ -159,6 +162,9 @@ def _verdict(facts: Facts) -> Json:
         if any(word in finding.what.lower() for word in _VERDICTS):
             word = next(w for w in _VERDICTS if w in finding.what.lower())
             return _kpi("Gradient flow", word, detail, finding.severity)
+    told = [f for f in facts.report.findings if f.severity != "note"]
+    if told:
+        return _kpi("Gradient flow", told[0].what, detail, told[0].severity)
     if slope is None:
         return _kpi("Gradient flow", "no finding", _no_slope(facts))
     return _kpi("Gradient flow", "within limits", detail, "good")
@@ -313,6 +319,8 @@ def _missing(report: Report) -> dict[str, str]:
     reasons: dict[str, str] = {m.section: m.reason for m in (*default, *report.missing)}
     present = {
         "gradient flow": report.gradient_flow is not None,
+        "path gradients": report.path_gradients is not None,
+        "signal propagation": report.signal_propagation is not None,
         "attributions": report.attributions is not None,
     }
     gone = {section: reason for section, reason in reasons.items() if not present[section]}

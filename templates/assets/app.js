@@ -141,6 +141,12 @@ for (const [id, name] of [['show-skips', 'no-skips'], ['show-blocks', 'no-blocks
   });
 }
 
+$('show-river')?.addEventListener('click', event => {
+  const on = event.currentTarget.getAttribute('aria-pressed') !== 'true';
+  event.currentTarget.setAttribute('aria-pressed', String(on));
+  graph.setRiver(on);
+});
+
 // --- chart and tables -----------------------------------------------------------------
 const chart = page.flow && RV.flowChart($('flow-chart'), page.flow, {onHover: hover, onSelect: selectOp, onDraw: index});
 index();

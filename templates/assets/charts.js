@@ -5,7 +5,7 @@ var RV = globalThis.RV || (globalThis.RV = {});
 
 RV.flowChart = (svg, flow, {onHover, onSelect, onDraw}) => {
 const NS = 'http://www.w3.org/2000/svg';
-const TOP = 10, BOTTOM = 24, LEFT = 52, RIGHT = 10, THINNEST = 4, THICKEST = 96;
+const TOP = 10, BOTTOM = 24, LEFT = 64, RIGHT = 10, THINNEST = 4, THICKEST = 96;
 const SUPER = {'-': '⁻', 0: '⁰', 1: '¹', 2: '²', 3: '³', 4: '⁴', 5: '⁵', 6: '⁶', 7: '⁷', 8: '⁸', 9: '⁹'};
 const tick = (m, p) => {
   if (p >= -3 && p <= 3) return p < 0 ? (m * 10 ** p).toFixed(-p) : String(m * 10 ** p);
@@ -26,6 +26,7 @@ const draw = () => {
   const {key, title} = axis();
   const texts = flow.series[key];
   const values = texts.map(t => (t === '' ? NaN : t === '∞' ? Infinity : Number(t)));
+  const spreads = (flow.spread[key] || []).map(Number);
   const good = values.filter(v => v > 0 && Number.isFinite(v));
   const height = svg.clientHeight || 236;
   const n = Math.max(1, values.length);
@@ -70,12 +71,18 @@ const draw = () => {
       x: LEFT + i * step + Math.min(1, step * 0.1), y: topEdge, width: Math.max(1, step - Math.min(2, step * 0.2)),
       height: Math.max(1, floor - topEdge), rx: Math.min(2.5, step / 5), class: 'bar k-' + flow.kinds[i] + (drawn ? '' : ' none'),
     }, g);
+    if (drawn && spreads[i] > 0 && Number.isFinite(v)) {
+      const x = LEFT + (i + 0.5) * step;
+      el('line', {x1: x, x2: x, y1: Math.max(TOP, y(v + spreads[i])), y2: Math.min(floor, y(Math.max(v - spreads[i], v * 0.02))), class: 'spread'}, g);
+    }
   });
   onDraw?.();
 };
 
 const reason = i => flow.reasons[i] || 'no gradient';
-const tip = i => [flow.names[i], flow.whats[i], ...flow.axes.map(a => `${a.title}  ${flow.series[a.key][i] || reason(i)}`)];
+const plusMinus = (key, i) => (flow.spread[key]?.[i] ? ` ± ${flow.spread[key][i]}` : '');
+const told = [...new Map(flow.axes.map(a => [a.key, a])).values()];
+const tip = i => [flow.names[i], flow.whats[i], ...told.map(a => `${a.title}  ${flow.series[a.key][i] || reason(i)}${plusMinus(a.key, i)}`)];
 const index = event => flow.ops.indexOf(event.target.closest('[data-op]')?.dataset.op);
 const go = (i, event) => { at = i; onHover(i < 0 ? [] : [flow.ops[i]], i < 0 ? null : tip(i), event); };
 

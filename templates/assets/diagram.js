@@ -65,6 +65,7 @@ const members = RV.folded(data.folds || [], order, opByName);
 const groupByName = new Map(groups.map((group, i) => [group.id, i]));
 const opened = groups.map(() => false);
 const items = new Map();
+let river = !!data.river;
 let layout = null, level = 'blocks', selected = null, wanted = '', lit = new Set(), canvas = null;
 let K = 1, TX = 0, TY = 0;
 svg.classList.add('rv-diagram');
@@ -109,14 +110,26 @@ const blockMarks = k => {
   const b = blocks[k];
   return {'data-block-kind': b.kind, 'data-module': b.module, 'data-join': b.join, 'data-squeeze': Number(b.squeeze.toPrecision(6))};
 };
+// Lines as wide as the gradient they carry; what pulls against the whole is an outline.
+const widthOf = amount => Math.min(12, Math.max(1, 8 * Math.abs(amount)));
+const headSize = width => ARROW + 0.8 * Math.max(0, width - 1.3);
+const percent = share => `${(share * 100).toFixed(1)} %`;
+const core = (against, width, d, parent) => { if (against) el('path', {class: 'hollow', 'stroke-width': n2(Math.max(0.4, width - 2.4)), d}, parent); };
+const stream = (css, width, d, against, parent) => {
+  const path = el('path', {class: `river ${css}${against ? ' against' : ''}`, 'stroke-width': n2(width), d}, parent);
+  core(against, width, d, parent);
+  return path;
+};
+const skipWidth = skip => (river || !data.river ? skip.width : 2.4);
 const skipMark = (k, d, scale, parent) => {
-  const skip = skips[k];
+  const skip = skips[k], against = river && skip.against;
   const path = el('path', {
-    class: `skip k-${skip.kind}`, d, 'stroke-width': n2(skip.width * scale),
+    class: `skip k-${skip.kind}${against ? ' against' : ''}`, d, 'stroke-width': n2(skipWidth(skip) * scale),
     'data-skip-kind': skip.kind, 'data-fork': skip.fork, 'data-join': skip.join,
   }, parent);
   if (skip.share != null) path.setAttribute('data-share', Number(skip.share.toPrecision(6)));
   tip(skipTip(skip), path);
+  core(against, skip.width * scale, d, parent);
 };
 const face = group => (group.block != null ? `block f-${blocks[group.block].family}` : group.tint != null ? `stage tint-${group.tint}` : '');
 // A box that stands for several: the cards behind it lie inside its size, the lowest first.
@@ -146,6 +159,10 @@ const paint = {
   p: (s, g) => el('path', {class: s[1], d: s[2]}, g),
   t: (s, g) => text(s[1], s[2], s[3], s[4], g),
   s: (s, g) => { skipMark(s[1], s[2], s[4], g); el('path', {class: `arrow-${skips[s[1]].kind}`, d: s[3]}, g); },
+  w: (s, g) => {
+    const skip = skips[s[1]];
+    if (river) stream('branch', skip.branch, s[2], skip.drains, g); else el('path', {class: 'wire', d: s[2]}, g);
+  },
   b: (s, g) => {
     const b = blocks[s[1]], path = el('path', {class: `block mini f-${b.family}`, d: s[2], ...blockMarks(s[1])}, g);
     tip(`${b.module}\n${b.kind} · squeeze ${Number(b.squeeze.toPrecision(3))}`, path);
@@ -202,14 +219,23 @@ const drawNode = (node, box, layer) => {
 const drawRoutes = layer => {
   const marked = [];
   for (const route of layout.routes) {
-    const [, , , , marks, part, plain] = plans[route.plan].edges[route.edge];
+    const [from, , , , marks, part, plain, amount, branch] = plans[route.plan].edges[route.edge];
     if (marks.length) { marked.push([route, marks]); continue; }
     const kind = part >= 0 && !plain ? skips[part].kind : '';
+    if (river && amount != null) {
+      const width = widthOf(amount), size = headSize(width), shortcut = kind && branch, name = branch ? 'branch' : 'trunk';
+      // It leaves the trunk at its side, and does not cover it.
+      const points = shortcut && from === -1 && route.points.length > 3 ? route.points.slice(1) : route.points;
+      const path = stream(shortcut ? `k-${kind}` : name, width, way(points, route.arrow ? size - 1 : 0), amount < 0, layer);
+      tip(`${percent(amount)} of the gradient`, path);
+      if (route.arrow) el('path', {class: `arrow-${shortcut ? kind : name}`, d: head(route.points, size)}, layer);
+      continue;
+    }
     el('path', {class: kind ? `skip-part k-${kind}` : 'edge', d: way(route.points, route.arrow ? ARROW - 1 : 0)}, layer);
     if (route.arrow) el('path', {class: kind ? `arrow-${kind}` : 'arrow', d: head(route.points, ARROW)}, layer);
   }
   for (const [route, marks] of marked) for (const k of marks) {
-    const size = ARROW + skips[k].width, points = route.points.length > 3 ? route.points.slice(1) : route.points;
+    const size = ARROW + skipWidth(skips[k]), points = route.points.length > 3 ? route.points.slice(1) : route.points;
     skipMark(k, way(points, route.arrow ? size - 1 : 0), 1, layer);
     if (route.arrow) el('path', {class: `arrow-${skips[k].kind}`, d: head(route.points, size)}, layer);
   }
@@ -440,7 +466,7 @@ svg.addEventListener('keydown', event => {
 addEventListener('beforeprint', fit);
 
 return {
-  setLevel, toggle, expand: key => set(key, true), collapse: key => set(key, false),
+  setLevel, setRiver: on => { river = on; draw(layout.limit); }, toggle, expand: key => set(key, true), collapse: key => set(key, false),
   highlight, select, reveal, unfold, standIn, center: op => centerKey(keyOf(op)), fit, zoom, keyOf, opsOf, search, minimap,
 };
 };

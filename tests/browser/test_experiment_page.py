@@ -10,57 +10,59 @@ import pytest
 from resnet_viz.reporting import render
 from tests.browser.conftest import Opened
 from tests.reporting import experiments_synthetic as synthetic
+from tests.reporting import laboratory
+
+EVERY = {**synthetic.ALL, **laboratory.VALUES}
 
 
-@pytest.fixture(scope="module", params=sorted(synthetic.ALL))
+FIGURES = """[...document.querySelectorAll('svg.rv-figure')]
+  .filter(svg => svg.getBoundingClientRect().width > 0)"""
+
+
+@pytest.fixture(scope="module", params=sorted(EVERY))
 def page(request: pytest.FixtureRequest) -> bytes:
-    return render(synthetic.ALL[request.param](), "html")
+    return render(EVERY[request.param](), "html")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_it_is_quiet_and_stays_in_its_window(
+def test_it_is_quiet_and_can_be_read_within_its_window(
     open_page: Callable[..., Opened], page: bytes, width: int, scheme: str
 ) -> None:
+    """One visit for all of it: opening a page costs more than looking at it."""
     opened = open_page(page, width=width, scheme=scheme)
     view: Any = opened.page
     assert view.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.complaints == []
     assert all(url.startswith(("file:", "data:")) for url in opened.requests)
-    shown = view.evaluate(
-        """() => [...document.querySelectorAll('svg.rv-figure')]
-          .filter(svg => svg.getBoundingClientRect().width > 0).map(svg => svg.classList[1])"""
-    )
+    shown = view.evaluate(f"() => {FIGURES}.map(svg => svg.classList[1])")
     assert set(shown) == {"wide" if width > 820 else "narrow"}
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_letters_in_figures_can_be_read(
-    open_page: Callable[..., Opened], page: bytes, width: int
-) -> None:
-    """Text is scaled with its drawing; at both widths it must keep a size to read."""
-    sizes = open_page(page, width=width).page.evaluate(
-        """() => [...document.querySelectorAll('svg.rv-figure')]
-          .filter(svg => svg.getBoundingClientRect().width > 0)
+    # Text is scaled with its drawing; at both widths it must keep a size to read.
+    sizes = view.evaluate(
+        f"""() => {FIGURES}
           .map(svg => 11.5 * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"""
     )
-    assert sizes
     assert min(sizes) >= 10
     assert max(sizes) <= 16
-
-
-def test_no_text_of_a_figure_leaves_its_drawing(
-    open_page: Callable[..., Opened], page: bytes
-) -> None:
-    """Boxes are computed with the fonts' own widths; the browser must agree."""
-    view: Any = open_page(page, width=1280).page
+    # Boxes are computed with the fonts' own widths; the browser must agree.
     view.evaluate("document.fonts.ready")
     outside = view.evaluate(
-        """() => [...document.querySelectorAll('svg.rv-figure.wide text')].filter(t => {
+        f"""() => {FIGURES}.flatMap(svg => [...svg.querySelectorAll('text')]).filter(t => {{
           const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
           return a.left < b.left - 2 || a.right > b.right + 2;
-        }).map(t => t.textContent)"""
+        }}).map(t => t.textContent)"""
     )
     assert outside == []
+
+
+@pytest.mark.parametrize("name", ["comparison", "history"])
+def test_findings_are_cards_that_wrap(open_page: Callable[..., Opened], name: str) -> None:
+    view: Any = open_page(render(EVERY[name](), "html"), width=400).page
+    beyond = view.evaluate(
+        """() => [...document.querySelectorAll('.finding, .finding *')]
+          .filter(e => e.getBoundingClientRect().right > innerWidth).length"""
+    )
+    assert view.locator(".finding").count() > 0
+    assert beyond == 0
 
 
 def test_the_theme_button_repaints_the_figures(open_page: Callable[..., Opened]) -> None:
@@ -78,8 +80,8 @@ def test_the_theme_button_repaints_the_figures(open_page: Callable[..., Opened])
     assert opened.complaints == []
 
 
-def test_it_reads_without_scripts(open_page: Callable[..., Opened], page: bytes) -> None:
-    opened = open_page(page, java_script_enabled=False)
+def test_it_reads_without_scripts(open_page: Callable[..., Opened]) -> None:
+    opened = open_page(render(EVERY["history"](), "html"), java_script_enabled=False)
     assert opened.page.locator("svg.rv-figure.wide").first.is_visible()
     assert opened.page.locator("#theme").is_hidden()
 

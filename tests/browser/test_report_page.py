@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.to_svg import render_svg
 from tests.browser.conftest import Opened
-from tests.reporting import synthetic
+from tests.reporting import laboratory, synthetic
 
 pytestmark = pytest.mark.browser
 
@@ -256,3 +258,55 @@ def test_it_runs_in_a_sandboxed_notebook_frame(open_page: Open) -> None:
     frame = opened.page.frame_locator("iframe")
     frame.locator("#graph [data-key]").first.wait_for()
     assert opened.complaints == []
+
+
+def test_the_river_can_be_switched_off_and_on(open_page: Open, resnet50: bytes) -> None:
+    page = open_page(resnet50).page
+    rivers = page.locator("#graph .river")
+    assert rivers.count() > 20
+    widths = (
+        "[...new Set([...document.querySelectorAll('#graph .skip')]"
+        ".map(e => e.getAttribute('stroke-width')))]"
+    )
+    assert len(page.evaluate(widths)) > 3
+    button = page.locator("#show-river")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert rivers.count() == 0
+    assert page.evaluate(widths) == ["2.4"]
+    button.click()
+    assert rivers.count() > 20
+
+
+@pytest.mark.parametrize("level", ["all", "blocks", "none"])
+def test_the_page_draws_the_river_of_the_static_picture(
+    open_page: Open, resnet50: bytes, level: str
+) -> None:
+    page = open_page(resnet50).page
+    page.locator(f'[data-level="{level}"]').click()
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('#graph .river')].map(e => e.getAttribute('class') + ' ' + "
+        "Number(e.getAttribute('stroke-width')).toFixed(1)).sort()"
+    )
+    svg = render_svg(synthetic.resnet50(), RenderOptions(collapse=level))  # type: ignore[arg-type]
+    lines = [e for e in ElementTree.fromstring(svg).iter() if "stroke-width" in e.attrib]
+    static = sorted(
+        f"{e.attrib['class']} {float(e.attrib['stroke-width']):.1f}"
+        for e in lines
+        if e.attrib.get("class", "").startswith("river ")
+    )
+    assert drawn == static
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_page_of_everything_is_quiet_and_stays_in_its_window(
+    open_page: Open, width: int, scheme: str
+) -> None:
+    data = render_html(laboratory.equipped(synthetic.resnet50()), RenderOptions())
+    opened = open_page(data, width=width, scheme=scheme)
+    assert opened.complaints == []
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    opened.page.locator('[data-of="ratio"]').click()
+    assert opened.page.locator("#flow-chart .bar").count() == 54
+    opened.page.locator('[data-of="weights"]').click()
+    assert opened.page.locator("#flow-chart .spread").count() == 54

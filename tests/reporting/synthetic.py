@@ -11,6 +11,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from resnet_viz.core.attribution import Attribution, Attributions, Heatmap, Picture
+from resnet_viz.core.finding import Finding
+from resnet_viz.core.gradient_flow import (
+    CallGradient,
+    EdgeShare,
+    GradientFlow,
+    GradientStats,
+    Loss,
+    ParameterGradient,
+)
 from resnet_viz.core.graph import (
     Edge,
     GraphOutput,
@@ -23,19 +33,6 @@ from resnet_viz.core.graph import (
     Ref,
     TensorSpec,
     make_op_id,
-)
-from resnet_viz.core.measurement import (
-    Attribution,
-    Attributions,
-    CallGradient,
-    EdgeShare,
-    Finding,
-    GradientFlow,
-    GradientStats,
-    Heatmap,
-    Loss,
-    ParameterGradient,
-    Picture,
 )
 from resnet_viz.core.report import Provenance, Report
 from resnet_viz.core.structure import (

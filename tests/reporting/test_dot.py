@@ -18,6 +18,7 @@ from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting import dot_engine, render
 from resnet_viz.reporting.dot_engine import run_dot
 from resnet_viz.reporting.palette import DARK, LIGHT
+from resnet_viz.reporting.river import FULL
 from tests.reporting import synthetic
 
 REPORTS = {name: make() for name, make in synthetic.ALL.items()}
@@ -132,7 +133,7 @@ def test_width_follows_the_share():
     for skip in skips:
         share = by_join[skip["join"]]
         assert float(skip["share"]) == pytest.approx(share, rel=1e-4)
-        assert float(skip["penwidth"]) == pytest.approx(1.5 + 5 * share, abs=0.01)
+        assert float(skip["penwidth"]) == pytest.approx(FULL * share, abs=0.01)
     order = sorted(skips, key=lambda s: float(s["share"]))
     widths = [float(s["penwidth"]) for s in order]
     assert widths == sorted(widths)

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from resnet_viz.core.errors import UserError
+from resnet_viz.core.experiments.common import Result
 from resnet_viz.core.experiments.records import records
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.core.schema import from_json
@@ -32,16 +33,19 @@ from resnet_viz.reporting.experiments.page import view_of
 from resnet_viz.reporting.fonts import covered
 from resnet_viz.reporting.palette import DARK, LIGHT
 from tests.reporting import experiments_synthetic as synthetic
+from tests.reporting import laboratory
 from tests.reporting.test_html import Page
 
-NAMES = sorted(synthetic.ALL)
+EVERY = {**synthetic.ALL, **laboratory.VALUES}
+NAMES = sorted(EVERY)
+HOSTILE = [*synthetic.hostile(), *laboratory.hostile(synthetic.HOSTILE)]
 FORMATS = ("html", "svg", "png", "csv", "json", "txt")
 AUTO = RenderOptions()
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def value(request: pytest.FixtureRequest) -> Any:
-    return synthetic.ALL[request.param]()
+    return EVERY[request.param]()
 
 
 def words(value: Any) -> str:
@@ -445,6 +449,10 @@ def rows_of(value: Any, focus: str = "") -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
 
 
+def raw_rows(value: Any) -> list[dict[str, object]]:
+    return records(value) if isinstance(value, Result) else value.to_records()
+
+
 def test_the_csv_of_degradation_has_a_row_per_net_seed_and_epoch() -> None:
     value = synthetic.degradation()
     rows = rows_of(value)
@@ -477,9 +485,9 @@ def test_an_unknown_table_is_refused() -> None:
 # --- hostile --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("which", range(len(HOSTILE)))
 def test_hostile_names_and_numbers_are_only_text(which: int) -> None:
-    value = synthetic.hostile()[which]
+    value = HOSTILE[which]
     html = render(value, "html")
     assert b"<img" not in html
     assert html.count(b"<script") == html.count(b"</script>") == 2
@@ -495,10 +503,10 @@ def test_hostile_names_and_numbers_are_only_text(which: int) -> None:
     json.loads(render(value, "json"))
 
 
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("which", range(len(HOSTILE)))
 def test_no_cell_is_a_formula_and_numbers_read_back(which: int) -> None:
-    value = synthetic.hostile()[which]
-    for row, raw in zip(rows_of(value), records(value), strict=True):
+    value = HOSTILE[which]
+    for row, raw in zip(rows_of(value), raw_rows(value), strict=True):
         for key, cell in row.items():
             number = isinstance(raw[key], int | float) and not isinstance(raw[key], bool)
             assert number or not cell.startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -245,3 +245,39 @@ def test_the_figure_is_told_in_words() -> None:
     panel = Panel(title="Plain", x=Axis(label="epoch"), y=Axis(label="error, %"), series=(s,))
     said = describe(Figure(key="f", title="", caption="", panels=(panel,)))
     assert said == "Plain: error, % against epoch. plain-56: 88 at 1, 60 at 20."
+
+
+def test_a_curve_that_is_nearly_flat_has_ticks_that_can_be_read() -> None:
+    scale = scale_for([0.99984, 0.99991, 1.0], Axis(label=""))
+    texts = [text for _, text in scale.ticks(6)]
+    assert texts
+    assert all("·10" not in text and len(text) <= 8 for text in texts)
+    constant = scale_for([1.0, 1.0 + 1e-7], Axis(label=""))
+    assert constant.high - constant.low > 0.5
+
+
+def test_dots_and_a_line_of_one_thing_are_one_entry_of_the_legend() -> None:
+    dots = Series(name="a", hue="plain", points=((1.0, 1.0),), line=False, dots=True)
+    line = Series(name="a", hue="plain", points=((1.0, 1.0), (2.0, 2.0)))
+    x = Axis(label="")
+    panels = tuple(Panel(title="", x=x, y=x, series=(s,)) for s in (dots, line))
+    (key,) = Figure(key="f", title="", caption="", panels=panels).keys
+    assert (key.line, key.dots) == (True, True)
+
+
+@pytest.mark.parametrize("most", [2, 5, 9])
+def test_a_log_axis_without_a_multiple_of_its_step_names_its_ends(most: int) -> None:
+    scale = scale_for([34.0, 3.0337511738818446e39], Axis(label="", log=True))
+    assert scale.ticks(most)
+
+
+@pytest.mark.parametrize("top", [1.1e-9, 1.1e-3, 0.011, 1.1, 110.0, 1.1e7, 1.1e25])
+@pytest.mark.parametrize("most", [3, 4, 5, 6, 8])
+def test_the_text_of_a_tick_is_its_value(top: float, most: int) -> None:
+    scale = scale_for([], Axis(label="", low=0.0, high=top))
+    plain = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
+    for value, text in scale.ticks(most):
+        lead, dot, power = text.translate(plain).replace(",", "").partition("·10")
+        if not dot and text.startswith("10") and text.translate(plain) != text:
+            lead, power = "1", text.translate(plain)[2:]
+        assert float(lead) * 10.0 ** int(power or 0) == pytest.approx(value, rel=1e-9)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.to_html import render_html, script_json
-from tests.reporting import synthetic
+from tests.reporting import laboratory, synthetic
 
 SECTIONS = [
     "top", "findings", "diagram", "gradient-flow", "skips", "attributions", "costs", "meaning",
@@ -143,7 +143,9 @@ def test_no_findings_says_which_rules_ran() -> None:
 
 
 def test_a_full_resnet50_page_is_small() -> None:
-    assert len(render_html(synthetic.resnet50(), RenderOptions())) < 300_000
+    assert len(render_html(synthetic.resnet50(), RenderOptions())) < 340_000
+    everything = laboratory.equipped(synthetic.resnet50())
+    assert len(render_html(everything, RenderOptions())) < 520_000
 
 
 @pytest.mark.parametrize("theme", ["auto", "light", "dark"])

@@ -11,22 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
+from resnet_viz.core.attribution import Attribution, Attributions, Bar, Heatmap
+from resnet_viz.core.gradient_flow import NotSeparable, ParameterGradient
 from resnet_viz.core.graph import OpId
-from resnet_viz.core.measurement import (
-    Attribution,
-    Attributions,
-    Bar,
-    Heatmap,
-    NotSeparable,
-    ParameterGradient,
-)
 from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Block, Skip
 from resnet_viz.core.units import percent, scientific, si
 from resnet_viz.reporting import render
 from resnet_viz.reporting.charts import slope_sentence
 from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.text_sections import Whole
 from resnet_viz.reporting.to_text import summary_table
 from resnet_viz.reporting.wording import block_widths
 from tests.reporting import synthetic
@@ -253,3 +249,15 @@ def test_a_slope_is_told_by_a_factor_above_one(factor, words):
     assert slope_sentence(facts).endswith(
         f"from b back to a, the norm {words} by a factor of 2.000 per layer: 16 over 4 layers."
     )
+
+
+@pytest.mark.parametrize("width", range(12, 60))
+def test_a_number_is_never_parted_from_its_percent_sign(width: int) -> None:
+    text = "basic 3×3 16 → 3×3 16, identity skip 11.3 %; 95 % of it, (0.1 %)."
+    console = Console(file=io.StringIO(), width=width)
+    console.print(Whole(Text(text)))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert not [line for line in lines if line.lstrip().startswith("%")]
+    assert " ".join(line.strip() for line in lines) == text

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from resnet_viz.core.measurement import Attribution, Attributions, Bar, Heatmap, Picture
+from resnet_viz.core.attribution import Attribution, Attributions, Bar, Heatmap, Picture
 from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import scientific
@@ -190,7 +190,7 @@ def test_negative_shares_hang_left_of_zero(share: float) -> None:
 
 
 def test_a_fork_that_cannot_be_separated_says_why(resnet50: Report) -> None:
-    from resnet_viz.core.measurement import NotSeparable
+    from resnet_viz.core.gradient_flow import NotSeparable
 
     skip = resnet50.structure.skips[0]
     assert resnet50.gradient_flow is not None

@@ -35,10 +35,12 @@ def stylesheet() -> str:
 
 def page_css() -> str:
     """Variables for both themes, and every rule: what a page needs."""
-    return (
-        f"{palette.css_variables()}\n:root{{{_variables(LIGHT)}}}\n"
-        f":root.dark{{{_variables(DARK)}}}\n{stylesheet()}"
-    )
+    return f"{palette.css_variables()}\n{figure_css()}"
+
+
+def figure_css() -> str:
+    """The same without the palette, for a page that has it already."""
+    return f":root{{{_variables(LIGHT)}}}\n:root.dark{{{_variables(DARK)}}}\n{stylesheet()}"
 
 
 def static_css(options: RenderOptions) -> str:

@@ -6,8 +6,11 @@ Numbers here are data: they may be zero, infinite or NaN.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+Cell = float | None
 
 Hue = Literal[
     "plain", "residual", "theory", "sgd", "momentum", "adam", "changing", "bound", "muted"
@@ -49,6 +52,7 @@ class Series:
         dashed: Training, in the figures of He et al. 2015; closed forms elsewhere.
         thick: The deep net, likewise.
         label: Written at the end of the line; empty for none.
+        names: What each point is, shown when its marker is pointed at; empty for none.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Series:
     dashed: bool = False
     thick: bool = False
     label: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +85,97 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """A tinted range of ``x`` with a name: a stage of the net."""
+    """A range of ``x`` with a name: a stage of the net.
+
+    Attributes:
+        low: Where it begins.
+        high: Where it ends.
+        name: Written at its top.
+        tinted: Whether it has a ground of its own; of neighbours every second one.
+    """
 
     low: float
     high: float
     name: str
+    tinted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A name beside a point, left out where there is no room for it.
+
+    Attributes:
+        x: Of the point.
+        y: Of the point.
+        text: Its name.
+        stem: Where its stem begins; ``None`` without one.
+    """
+
+    x: float
+    y: float
+    text: str
+    stem: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """A heat map: one colour per cell.
+
+    Attributes:
+        rows: Names, from top to bottom.
+        starts: Where each column begins on the x axis, rising; the last number is the end.
+        values: Per row its cells; ``None`` for nothing there, NaN and infinity for broken.
+        unit: What the colour means.
+        log: Whether colours are on a log scale.
+        note: What was taken together; empty for nothing.
+    """
+
+    rows: tuple[str, ...]
+    starts: tuple[float, ...]
+    values: tuple[tuple[Cell, ...], ...]
+    unit: str
+    log: bool = True
+    note: str = ""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and largest value that has a colour."""
+        known = [
+            v
+            for row in self.values
+            for v in row
+            if v is not None and math.isfinite(v) and (v > 0 or not self.log)
+        ]
+        return (min(known), max(known)) if known else (1.0, 1.0)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which cells without a colour there are: ``nothing``, ``zero``, ``broken``."""
+        return frozenset(kind for row in self.values for v in row if (kind := self.kind(v)))
+
+    def kind(self, value: Cell) -> str:
+        """``nothing``, ``zero`` (which a log scale cannot hold), ``broken``; empty for a colour."""
+        if value is None:
+            return "nothing"
+        if not math.isfinite(value):
+            return "broken"
+        return "zero" if self.log and value <= 0 else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One pair of axes with what is in it."""
+    """One pair of axes with what is in it.
+
+    Attributes:
+        title: Above it.
+        x: Across.
+        y: Upwards; of a heat map the rows are named instead.
+        series: What is plotted.
+        rules: Straight lines through it.
+        bands: Ranges of ``x`` with a name.
+        heat: A heat map under it all.
+        notes: Names beside points, those that matter most first.
+    """
 
     title: str
     x: Axis
@@ -97,6 +183,8 @@ class Panel:
     series: tuple[Series, ...]
     rules: tuple[Rule, ...] = ()
     bands: tuple[Band, ...] = ()
+    heat: Heat | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +233,17 @@ class Figure:
         """The legend: given, or one entry for each kind of series."""
         if self.legend:
             return self.legend
-        found = [
-            Key(name=s.name, hue=s.hue, line=s.line, dots=s.dots, dashed=s.dashed, thick=s.thick)
-            for panel in self.panels
-            for s in panel.series
-        ]
-        return tuple(dict.fromkeys(found))
+        found: dict[tuple[str, Hue, bool, bool], Key] = {}
+        for s in (s for panel in self.panels for s in panel.series):
+            # Of the same thing, dots in one panel and a line in another are one entry.
+            key = (s.name, s.hue, s.dashed, s.thick)
+            before = found.get(key)
+            found[key] = Key(
+                name=s.name,
+                hue=s.hue,
+                line=s.line or (before is not None and before.line),
+                dots=s.dots or (before is not None and before.dots),
+                dashed=s.dashed,
+                thick=s.thick,
+            )
+        return tuple(found.values())

@@ -77,7 +77,11 @@ def series_lines(series: Series, frame: Frame) -> list[str]:
         out += [marker(series.hue, x, y) for x, y in lone]
     if series.dots:
         r = _LARGER * RADIUS if series.thick else RADIUS
-        out += [marker(series.hue, x, y, r) for x, y, off in place if not off]
+        given = series.names or ("",) * len(series.points)
+        names = [s for s, (x, _) in zip(given, series.points, strict=True) if not math.isnan(x)]
+        dots = [(marker(series.hue, *at[:2], r), s) for at, s in zip(place, names, strict=True)
+                if not at[2]]  # fmt: skip
+        out += [f"<g><title>{escape(s)}</title>{dot}</g>" if s else dot for dot, s in dots]
     out += _off_marks(place, frame)
     return [*out, "</g>"]
 

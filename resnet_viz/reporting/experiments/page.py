@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+from resnet_viz.core.comparison import Comparison
 from resnet_viz.core.display import Savable
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.experiments.common import Check
@@ -18,6 +19,11 @@ from resnet_viz.core.experiments.degradation import Degradation
 from resnet_viz.core.experiments.depth import DepthStudy
 from resnet_viz.core.experiments.identity import IdentityMapping
 from resnet_viz.core.experiments.lesions import LesionStudy
+from resnet_viz.core.finding import Finding
+from resnet_viz.core.gradient_flow import GradientFlow
+from resnet_viz.core.history import History
+from resnet_viz.core.paths import PathGradients
+from resnet_viz.core.propagation import SignalPropagation
 from resnet_viz.core.report import Provenance, RenderOptions
 from resnet_viz.core.units import percent, scientific
 from resnet_viz.reporting.experiments.figure import Figure
@@ -60,6 +66,35 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cards:
+    """Findings one below the other, each with what it takes to doubt it.
+
+    Attributes:
+        title: Of whom they speak; empty for the whole page.
+        findings: Worst first.
+        when: Per finding when it held, where there is a time; otherwise empty.
+        none: What is said where there is no finding.
+    """
+
+    title: str
+    findings: tuple[Finding, ...]
+    when: tuple[str, ...] = ()
+    none: str = "No rule fired."
+
+    @property
+    def facts(self) -> tuple[tuple[Finding, tuple[tuple[str, str], ...]], ...]:
+        """Each finding with its labels and texts."""
+        times = self.when or ("",) * len(self.findings)
+        return tuple(
+            (found, tuple((label, text) for label, text in (
+                ("When", when), ("Rule", found.threshold), ("What to try", found.remedy),
+                ("Source", found.source),
+            ) if text))
+            for found, when in zip(self.findings, times, strict=True)
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """A part of the page: what it shows, in this order."""
 
@@ -69,6 +104,7 @@ class Section:
     said: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    cards: tuple[Cards, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +165,11 @@ _MAKERS: dict[type, str] = {
     IdentityMapping: "identity_view:identity_view",
     DepthStudy: "depth_view:depth_view",
     LesionStudy: "lesion_view:lesion_view",
+    GradientFlow: "flow_view:flow_view",
+    PathGradients: "path_view:path_view",
+    SignalPropagation: "propagation_view:propagation_view",
+    History: "history_view:history_view",
+    Comparison: "comparison_view:comparison_view",
 }
 
 

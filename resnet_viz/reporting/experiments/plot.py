@@ -8,13 +8,21 @@ noted with its box, so that a test can prove that no two texts touch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from xml.sax.saxutils import escape
 
 from resnet_viz.core.units import scientific
 from resnet_viz.reporting.experiments.arranging import apart, spread
 from resnet_viz.reporting.experiments.figure import Axis, Figure, Key, Panel
+from resnet_viz.reporting.experiments.heat import (
+    gutter,
+    heat_height,
+    heat_key,
+    heat_lines,
+    heat_names,
+)
 from resnet_viz.reporting.experiments.marks import (
     Frame,
     key_lines,
@@ -23,6 +31,7 @@ from resnet_viz.reporting.experiments.marks import (
     series_lines,
     style,
 )
+from resnet_viz.reporting.experiments.notes import beside, free, ink_of
 from resnet_viz.reporting.experiments.scales import Off, Scale, scale_for
 from resnet_viz.reporting.fonts import fit, text_width, wrap
 
@@ -97,6 +106,10 @@ def draw(figure: Figure, width: float, *, narrow: bool = False) -> Drawing:
     scales = _scales(figure)
     grid = _grid(figure, scales, width, columns)
     top = _legend(figure, _off(figure, scales), out)
+    heat = next((panel.heat for panel in figure.panels if panel.heat), None)
+    if heat is not None:
+        lines, top = heat_key(heat, 0.0, top + 10, width, out.write)
+        out.lines += lines
     for start in range(0, len(figure.panels), columns):
         row = figure.panels[start : start + columns]
         room = grid.plot + grid.right
@@ -135,6 +148,10 @@ def _described(panel: Panel) -> str:
             said = f"{scientific(y0)} at {scientific(x0)}"
             said += f", {scientific(y1)} at {scientific(x1)}" if len(ends) > 1 else ""
             parts.append(f"{s.name}: {said}")
+    if panel.heat is not None:
+        low, high = map(scientific, panel.heat.ends)
+        told = f"{panel.heat.unit} of {len(panel.heat.rows)} rows over {panel.x.label}"
+        return f"{panel.title}: {told}, {low} to {high}."
     log = ", log scale" if panel.y.log else ""
     return f"{panel.title}: {panel.y.label} against {panel.x.label}{log}. {'; '.join(parts)}."
 
@@ -146,13 +163,14 @@ def _scales(figure: Figure) -> list[tuple[Scale, Scale]]:
         row = i // n_row * n_row
         alike = {"all": panels, "rows": panels[row : row + n_row], "none": (panel,)}[figure.shared]
         across = (panel,) if figure.shared == "none" else panels
-        x = scale_for(_xs(across), panel.x, air=0.02)
+        x = scale_for(_xs(across), panel.x, air=0.0 if panel.heat else 0.02)
         found.append((x, scale_for(_ys(alike), panel.y)))
     return found
 
 
 def _xs(panels: Sequence[Panel]) -> Iterator[float]:
     for panel in panels:
+        yield from panel.heat.starts if panel.heat else ()
         for s in panel.series:
             yield from (x for x, _ in s.points)
         for band in panel.bands:
@@ -185,17 +203,19 @@ def _grid(
     ends += [r.label for p in figure.panels for r in p.rules if r.across == "level" and r.label]
     widest = max((text_width(text, LABEL) for text in ends), default=0.0)
     right = min(widest + 14, 0.34 * width / columns) if ends else 10.0
+    names = [gutter(panel.heat, width) for panel in figure.panels if panel.heat]
     ticks = max(
         text_width(text, TICK)
         for panel, (_, y) in zip(figure.panels, scales, strict=True)
         for _, text in (*_y_ticks(panel.y, y, 200), (0, "0"))
     )
-    gutter = ticks + 32
-    lefts = tuple(gutter if i == 0 or figure.shared == "none" else 0.0 for i in range(columns))
+    room = max([ticks + 32, *names])
+    lefts = tuple(room if i == 0 or figure.shared == "none" else 0.0 for i in range(columns))
     around = sum(lefts) + columns * right + (columns - 1) * _COLUMN_GAP
     plot = min(max((width - around) / columns, 12.0), _WIDEST)
     least = _LOW if columns > 1 else max(_LOW, min(plot * 0.55, 200))
     height = min(max((plot + right) * figure.height, least), _HIGH)
+    height = max((heat_height(p.heat) for p in figure.panels if p.heat), default=height)
     return _Grid(columns, lefts, right, plot, height)
 
 
@@ -237,13 +257,19 @@ def _axes(
     panel: Panel, frame: Frame, out: Drawing, *, y_text: bool, x_text: bool, y_room: float
 ) -> None:
     right, bottom = n(frame.right), n(frame.bottom)
+    if panel.heat is not None:
+        out.lines += heat_lines(panel.heat, frame)
+        heat_names(panel.heat, frame, out.write)
+        y_text = False
     for band in panel.bands:
+        if not band.tinted:
+            continue
         a, b = frame.px(band.low), frame.px(band.high)
         out.lines.append(
             f'<rect class="band" x="{n(a)}" y="{n(frame.top)}" width="{n(b - a)}" '
             f'height="{n(frame.height)}"/>'
         )
-    for value, text in _y_ticks(panel.y, frame.y, frame.height):
+    for value, text in () if panel.heat else _y_ticks(panel.y, frame.y, frame.height):
         y, _ = frame.py(value)
         out.lines.append(f'<path class="grid" d="M{n(frame.left)},{n(y)}H{right}"/>')
         if y_text:
@@ -271,12 +297,20 @@ def _axes(
 
 def _x_ticks(axis: Axis, frame: Frame, paper: float) -> list[tuple[float, str]]:
     """Ticks with their place; those that would touch another or leave the paper are left out."""
-    found = _whole(frame.x.ticks(max(2, int(frame.width / 58))), axis)
+    # Whole numbers are short: more of them where none has to be left out for it.
+    for room in (36, 58) if axis.whole else (58,):
+        placed = _placed(axis, frame, paper, room)
+        spans = [(x - text_width(t, TICK) / 2, x + text_width(t, TICK) / 2) for x, t in placed]
+        kept = apart(spans, 6.0)
+        if len(kept) == len(placed):
+            break
+    return [placed[i] for i in kept]
+
+
+def _placed(axis: Axis, frame: Frame, paper: float, room: float) -> list[tuple[float, str]]:
+    found = _whole(frame.x.ticks(max(2, int(frame.width / room))), axis)
     placed = [(frame.px(v), text) for v, text in found if frame.x.low <= v <= frame.x.high]
-    placed = [(x, t) for x, t in placed if text_width(t, TICK) / 2 <= min(x, paper - x)]
-    halves = [text_width(text, TICK) / 2 for _, text in placed]
-    spans = [(x - h, x + h) for (x, _), h in zip(placed, halves, strict=True)]
-    return [placed[i] for i in apart(spans, 6.0)]
+    return [(x, t) for x, t in placed if text_width(t, TICK) / 2 <= min(x, paper - x)]
 
 
 def _contents(panel: Panel, frame: Frame, out: Drawing, right: float) -> None:
@@ -287,12 +321,28 @@ def _contents(panel: Panel, frame: Frame, out: Drawing, right: float) -> None:
     out.lines.append("</g>")
     for x, name in named:
         out.write("band-name", x, frame.top + 12, name)
+    _notes(panel, frame, out)
     _end_labels(panel, frame, out, right)
+
+
+def _notes(panel: Panel, frame: Frame, out: Drawing) -> None:
+    if not panel.notes:
+        return
+    ink = ink_of(panel, frame)
+    for note in panel.notes:
+        y, off = frame.py(note.y)
+        text = fit(note.text, TICK, frame.width / 3, tail=True)
+        texts = [(t.left, t.top, t.right, t.bottom) for t in out.texts]
+        foot = None if note.stem is None else frame.py(note.stem)[0]
+        boxes = () if off else beside(frame.px(note.x), y, text_width(text, TICK), TICK, foot)
+        box = next((b for b in boxes if free(b, ink, texts, frame)), None)
+        if box is not None:
+            out.write("band-name", box[0], box[3] - 0.22 * TICK, text)
 
 
 def _rules(panel: Panel, frame: Frame, out: Drawing) -> list[tuple[float, str]]:
     """Draws straight lines; returns the names along the upper edge that have room there."""
-    named = [(frame.px(b.low), frame.px(b.high), b.name, "middle") for b in panel.bands]
+    uprights: list[tuple[float, str]] = []
     for rule in panel.rules:
         if rule.across == "level":
             y, off = frame.py(rule.at)
@@ -303,15 +353,51 @@ def _rules(panel: Panel, frame: Frame, out: Drawing) -> list[tuple[float, str]]:
         if not frame.x.place(rule.at)[1]:
             x = frame.px(rule.at)
             out.lines.append(f'<path class="rule" d="M{n(x)},{n(frame.top)}V{n(frame.bottom)}"/>')
-            named.append((x, frame.right, rule.label, "start"))
-    spans, words = [], []
-    for low, high, name, anchor in named:
+            uprights.append((x, rule.label))
+    spans: list[tuple[float, float]] = []
+    words: list[tuple[float, str]] = []
+    for places, name in (*_beside(sorted(uprights), frame), *_within(panel, frame)):
         w = text_width(name, TICK)
-        at = (low + high - w) / 2 if anchor == "middle" else low + 5
-        if name and w + 6 <= high - low:
-            spans.append((at, at + w))
-            words.append((at, name))
-    return [words[i] for i in apart(spans, 6.0)]
+        for at, least, most in places(w):
+            free = all(at + w + 6 <= a or at >= b + 6 for a, b in spans)
+            crossed = any(at - 3 < x < at + w + 3 for x, _ in uprights)
+            if name and free and not crossed and least <= at and at + w <= most:
+                spans.append((at, at + w))
+                words.append((at, name))
+                break
+    return words
+
+
+Places: TypeAlias = Callable[[float], tuple[tuple[float, float, float], ...]]
+"""Width of a text -> where it may begin, best first, each with the ends of its room."""
+
+
+def _beside(uprights: Sequence[tuple[float, str]], frame: Frame) -> Iterator[tuple[Places, str]]:
+    """Right of its line; left of it where the next line is too near."""
+    ends = [frame.left, *(x for x, _ in uprights), frame.right]
+    for i, (x, label) in enumerate(uprights, start=1):
+        low, high = ends[i - 1], ends[i + 1]
+
+        def places(
+            w: float, x: float = x, low: float = low, high: float = high
+        ) -> tuple[tuple[float, float, float], ...]:
+            return ((x + 5, low, high), (x - 5 - w, low, high))
+
+        yield places, label
+
+
+def _within(panel: Panel, frame: Frame) -> Iterator[tuple[Places, str]]:
+    """In the middle of its band; at one of its ends where something else is there."""
+    for band in panel.bands:
+        low, high = frame.px(band.low) + 3, frame.px(band.high) - 3
+
+        def places(
+            w: float, low: float = low, high: float = high
+        ) -> tuple[tuple[float, float, float], ...]:
+            starts = ((low + high - w) / 2, low + 4, high - 4 - w)
+            return tuple((at, low, high) for at in starts)
+
+        yield places, band.name
 
 
 def _end_labels(panel: Panel, frame: Frame, out: Drawing, right: float) -> None:

@@ -65,7 +65,8 @@ def scale_for(values: Iterable[float], axis: Axis, *, air: float = 0.04) -> Scal
 
 def _aired(low: float, high: float, air: float) -> tuple[float, float]:
     span = high - low
-    if span <= 1e-9 * max(abs(low), abs(high)):
+    # What differs by less than single precision can hold is constant.
+    if span <= 1e-6 * max(abs(low), abs(high)):
         span = max(abs(high), 1e-300) if high else 1.0
         return low - span / 2, high + span / 2
     # Zero is a fact of most axes here; air below it would suggest negative errors.
@@ -108,7 +109,7 @@ def _log_ticks(scale: Scale, most: int) -> tuple[tuple[float, str], ...]:
     least = (last - first + 1) / max(2, most)
     step = next(s for s in _DECADES if s >= least)
     # Multiples of the step, so that 10⁰ is among them wherever it is on the axis.
-    powers = [p for p in range(first, last + 1) if p % step == 0]
+    powers = [p for p in range(first, last + 1) if p % step == 0] or [first, last]
     return tuple((min(max(10.0**p, scale.low), scale.high), _power(p)) for p in powers)
 
 
@@ -128,10 +129,14 @@ def number(value: float, step: float) -> str:
     """A tick's text: as many digits as the step between two of them needs."""
     if not value:
         return "0"
-    if abs(value) >= 1e5 or step < 1e-4:
+    # A value near 1 in steps of 10⁻⁵ reads best with all its digits.
+    if abs(value) >= 1e5 or (step < 1e-4 and not (abs(value) >= 0.01 and step > 1e-9)):
         power = math.floor(math.log10(abs(value)) + 1e-12)
         lead = value / 10.0**power if power > -300 else value * 10.0**-power
-        digits = min(max(0, power - math.floor(math.log10(step) + 1e-9)), 12)
+        last = math.floor(math.log10(step) + 1e-9)
+        # A step of 2.5·10⁻¹⁰ has one digit more than its power of ten.
+        half = power < 300 and abs(step / 10.0**last - round(step / 10.0**last)) > 1e-6
+        digits = min(max(0, power - last + half), 12)
         text = f"{lead:.{digits}f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text
         return f"{text}·{_power(power)}".replace("-", "−") if text != "1" else _power(power)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from resnet_viz.core.experiments.common import Result
+from resnet_viz.core.display import Savable
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.experiments.colours import static_css
@@ -22,7 +22,7 @@ from resnet_viz.reporting.to_png import rasterize
 WIDTH, MARGIN = 1120.0, 36.0
 
 
-def render_svg(value: Result, options: RenderOptions) -> bytes:
+def render_svg(value: Savable, options: RenderOptions) -> bytes:
     """The main figures as UTF-8 SVG with its fonts embedded.
 
     ``options``: ``theme`` (``auto`` is light), ``title``, and ``focus``: the key of one
@@ -34,7 +34,7 @@ def render_svg(value: Result, options: RenderOptions) -> bytes:
     return sheet(view_of(value, options), options, embed_fonts=True).encode()
 
 
-def render_png(value: Result, options: RenderOptions) -> bytes:
+def render_png(value: Savable, options: RenderOptions) -> bytes:
     """The same picture as PNG at ``options.scale`` pixels per unit."""
     svg = sheet(view_of(value, options), options, embed_fonts=False)
     body = svg.partition("</style>")[2]

@@ -11,18 +11,20 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from resnet_viz.core.experiments.common import Result
+from resnet_viz.core.display import Savable
+from resnet_viz.core.errors import listed
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.experiments.page import (
     FEW,
+    Cards,
     ExperimentView,
     Table,
     check_table,
     first_checks,
     view_of,
 )
-from resnet_viz.reporting.text_sections import plain
+from resnet_viz.reporting.text_sections import Whole, plain
 
 WIDTH = 100
 _UNBROKEN = 11
@@ -31,7 +33,7 @@ _UNBROKEN = 11
 _TONES = {"good": "bold green", "warning": "bold yellow", "error": "bold red", "": "bold"}
 
 
-def render_text(value: Result, options: RenderOptions) -> bytes:
+def render_text(value: Savable, options: RenderOptions) -> bytes:
     """The result as UTF-8 text, 100 columns, no colours."""
     buffer = io.StringIO()
     console = Console(
@@ -54,11 +56,13 @@ def _parts(view: ExperimentView) -> Iterator[RenderableType]:
     yield Text()
     yield plain(view.lead)
     for said in view.seen:
-        yield Padding(plain(said), (1, 0, 0, 0))
+        yield Padding(Whole(plain(said)), (1, 0, 0, 0))
     for section in view.sections:
-        yield from (Padding(plain(said), (1, 0, 0, 0)) for said in section.said)
+        yield from (Padding(Whole(plain(said)), (1, 0, 0, 0)) for said in section.said)
+        for cards in section.cards:
+            yield from _cards(cards, section.title)
         for table in section.tables:
-            yield from _table(table, f"{section.title}: {table.title}".removesuffix(": "))
+            yield from table_parts(table, f"{section.title}: {table.title}".removesuffix(": "))
     if view.checks:
         yield Text("\nChecks", style="bold")
         yield _checks(view)
@@ -70,7 +74,8 @@ def _parts(view: ExperimentView) -> Iterator[RenderableType]:
         yield _pairs(view.provenance)
 
 
-def _table(table: Table, title: str) -> Iterator[RenderableType]:
+def table_parts(table: Table, title: str) -> Iterator[RenderableType]:
+    """A table under its title, cut where it is tall."""
     yield Padding(plain(title, "bold"), (1, 0, 0, 0))
     table = _turned(table) if len(table.head) > max(7, len(table.rows) + 1) else table
     yield _Columns(table)
@@ -79,6 +84,20 @@ def _table(table: Table, title: str) -> Iterator[RenderableType]:
         yield plain(f"and {left:,} more rows (the HTML page and JSON have all)", "dim")
     if table.note:
         yield plain(table.note, "dim")
+
+
+def _cards(cards: Cards, title: str) -> Iterator[RenderableType]:
+    """Findings as in the text of a report: what and where, and why under it."""
+    heading = f"{title}: {cards.title}".removesuffix(": ")
+    yield Padding(plain(heading, "bold"), (1, 0, 0, 0))
+    if not cards.findings:
+        yield Padding(plain(cards.none), (0, 0, 0, 2))
+    for found, facts in cards.facts:
+        at = f" at {listed(found.where, 3)}" if found.where else ""
+        head = f"{found.severity}: {found.what}{at}"
+        yield Padding(plain(head, _TONES.get(found.severity, "bold")), (0, 0, 0, 2))
+        lines = [found.evidence, *(f"{label.lower()}: {text}" for label, text in facts)]
+        yield from (Padding(Whole(plain(line)), (0, 0, 0, 4)) for line in lines if line)
 
 
 def _most(table: Table) -> int:
