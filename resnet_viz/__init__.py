@@ -15,51 +15,55 @@ from resnet_viz.core.version import __version__
 
 if TYPE_CHECKING:
     from resnet_viz.analysis.rules import Thresholds
+    from resnet_viz.core.attribution import Attributions
     from resnet_viz.core.errors import ModelError, ResnetVizError, TraceError, UserError
     from resnet_viz.core.exchange import to_networkx
     from resnet_viz.core.experiments.degradation import Training
+    from resnet_viz.core.finding import Finding
     from resnet_viz.core.foreign import from_networkx
+    from resnet_viz.core.gradient_flow import GradientFlow
     from resnet_viz.core.graph import ModelGraph, OpId
-    from resnet_viz.core.measurement import Attributions, Finding, GradientFlow
     from resnet_viz.core.report import RenderOptions, Report
     from resnet_viz.core.schema import from_json, to_json
     from resnet_viz.core.structure import Costs, Structure
     from resnet_viz.experiments.degradation.run import run_degradation
     from resnet_viz.experiments.depth.run import run_depth
     from resnet_viz.experiments.identity.run import run_identity
-    from resnet_viz.pipeline import (
-        annotate,
-        attribute,
-        build,
+    from resnet_viz.pipeline.gradients import (
         gradient_flow,
         lesion_study,
-        load,
-        measure_costs,
-        render,
-        report,
-        trace,
-        verify,
+        path_gradients,
+        signal_propagation,
     )
+    from resnet_viz.pipeline.graphs import annotate, measure_costs, path_lengths, trace, verify
+    from resnet_viz.pipeline.models import build, load
+    from resnet_viz.pipeline.reports import attribute, compare, render, report
     from resnet_viz.sources.family.densenet_config import DenseNetConfig
     from resnet_viz.sources.family.highway_config import HighwayConfig
     from resnet_viz.sources.family.resnet_config import ResNetConfig
     from resnet_viz.sources.variants import configure
+    from resnet_viz.watching.watcher import watch
 
 _HOME = {
-    "annotate": "pipeline",
-    "attribute": "pipeline",
-    "build": "pipeline",
-    "gradient_flow": "pipeline",
-    "lesion_study": "pipeline",
-    "load": "pipeline",
-    "measure_costs": "pipeline",
-    "render": "pipeline",
-    "report": "pipeline",
+    "annotate": "pipeline.graphs",
+    "attribute": "pipeline.reports",
+    "build": "pipeline.models",
+    "gradient_flow": "pipeline.gradients",
+    "lesion_study": "pipeline.gradients",
+    "path_gradients": "pipeline.gradients",
+    "path_lengths": "pipeline.graphs",
+    "signal_propagation": "pipeline.gradients",
+    "compare": "pipeline.reports",
+    "watch": "watching.watcher",
+    "load": "pipeline.models",
+    "measure_costs": "pipeline.graphs",
+    "render": "pipeline.reports",
+    "report": "pipeline.reports",
     "run_degradation": "experiments.degradation.run",
     "run_depth": "experiments.depth.run",
     "run_identity": "experiments.identity.run",
-    "trace": "pipeline",
-    "verify": "pipeline",
+    "trace": "pipeline.graphs",
+    "verify": "pipeline.graphs",
     "Thresholds": "analysis.rules",
     "ResNetConfig": "sources.family.resnet_config",
     "DenseNetConfig": "sources.family.densenet_config",
@@ -74,10 +78,10 @@ _HOME = {
     "OpId": "core.graph",
     "Costs": "core.structure",
     "Structure": "core.structure",
-    "GradientFlow": "core.measurement",
+    "GradientFlow": "core.gradient_flow",
     "Proof": "core.proof",
-    "Attributions": "core.measurement",
-    "Finding": "core.measurement",
+    "Attributions": "core.attribution",
+    "Finding": "core.finding",
     "Report": "core.report",
     "RenderOptions": "core.report",
     "ResnetVizError": "core.errors",
@@ -114,6 +118,7 @@ __all__ = [
     "annotate",
     "attribute",
     "build",
+    "compare",
     "configure",
     "from_json",
     "from_networkx",
@@ -121,15 +126,19 @@ __all__ = [
     "lesion_study",
     "load",
     "measure_costs",
+    "path_gradients",
+    "path_lengths",
     "render",
     "report",
     "run_degradation",
     "run_depth",
     "run_identity",
+    "signal_propagation",
     "to_json",
     "to_networkx",
     "trace",
     "verify",
+    "watch",
 ]
 
 

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_viz.cli import options
+from resnet_viz.cli import gradient_options, options
+from resnet_viz.cli.comparing import write_comparison
+from resnet_viz.cli.history import is_run, write_history
 from resnet_viz.cli.options import takes
 from resnet_viz.cli.terminal import showing
+from resnet_viz.core.errors import EXIT_FINDINGS
 from resnet_viz.core.progress import SILENT
 from resnet_viz.core.version import __version__
 
@@ -130,13 +133,18 @@ def diagram(**given: Any) -> None:
 
 
 @cli.command()
-@takes(options.MODEL, options.RUN, options.PROOF, options.GRADIENTS, options.OUTPUT)
+@takes(options.MODEL, options.RUN, options.PROOF, gradient_options.GRADIENTS, options.OUTPUT)
 def gradflow(**given: Any) -> None:
-    """Gradient flow: per layer and per skip, with findings.
+    """Gradient flow: per layer, skip, block and path, with findings.
 
-    Without -o the table is printed.
+    MODEL may also be a folder that rv.watch wrote: then the history of that training is
+    drawn. Without -o the table is printed. Under torchrun every process measures its part of
+    the data, and the first writes.
     """
-    _write(given, sections=("gradient flow",), default=None)
+    if is_run(given["model"]):
+        write_history(given)
+        return
+    _write(given, sections=gradient_options.sections(given), default=None)
 
 
 @cli.command()
@@ -156,7 +164,20 @@ def report(**given: Any) -> None:
 
     Writes MODEL.html unless -o says otherwise.
     """
-    _write(given, sections=("gradient flow", "attributions"), default=".html")
+    _write(given, sections=gradient_options.sections(given, "attributions"), default=".html")
+
+
+@cli.command()
+@takes(options.PAIR, options.RUN, gradient_options.GRADIENTS, options.FILES)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 where the two are not equal.")
+def compare(exit_code: bool, **given: Any) -> None:
+    """Two models side by side: structure, costs, gradient flow and findings.
+
+    A and B are named as MODEL is; parts are matched by block. Other options go for both.
+    Without -o the table is printed.
+    """
+    if not write_comparison(given) and exit_code:
+        raise click.exceptions.Exit(EXIT_FINDINGS)
 
 
 @cli.command()
@@ -210,6 +231,7 @@ def _write(
     """Runs the study and writes each output, or prints where there is none."""
     from resnet_viz.cli import writing
     from resnet_viz.core.errors import spelled
+    from resnet_viz.measuring.processes.distributed import launched_rank
 
     began = time.perf_counter()
     study = options.study(given, sections)
@@ -218,9 +240,15 @@ def _write(
         given, default, lambda: writing.file_name(study.name or given["model"], _MODEL_SUFFIXES)
     )
     writing.check(asked)
-    with showing(quiet=asked.quiet) as progress:
+    others = bool(launched_rank())
+    with showing(quiet=asked.quiet or others) as progress:
         # The one section that was asked for must apply; of several each may be missing.
         made, ended = _analysed(study, progress, tolerant=len(sections) > 1)
+        if others:
+            # Of several processes the first writes.
+            if ended is not None:
+                raise ended
+            return
         drawn = writing.draw(made, asked, drawing, progress, began)
     drawn.print()
     if not asked.quiet:
@@ -229,6 +257,8 @@ def _write(
         _say_notes(made)
         if any(format_ not in ("json", "graphml") for format_ in asked.formats()):
             _say_folded(made, drawing)
+        if drawn.files and sections:
+            writing.say_findings(made)
         if drawn.files and made.proof is not None:
             click.echo(f"Proof: {spelled(made.proof.sentence)}", err=True)
     drawn.say(asked)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from resnet_viz.cli.gradient_options import GRADIENTS, asked
+
 if TYPE_CHECKING:
     from resnet_viz.core.report import RenderOptions, Section
     from resnet_viz.study import Study
@@ -88,6 +90,9 @@ MODEL: Sequence[Decorator] = (
     click.option("--name", default="", help="What to call the model."),
 )
 
+PAIR: Sequence[Decorator] = (click.argument("a"), click.argument("b"), *MODEL[1:])
+"""Two models, and options that go for both."""
+
 BUILD: Sequence[Decorator] = (
     click.option(
         "--device",
@@ -113,15 +118,6 @@ PROOF: Sequence[Decorator] = (
         "--verify",
         is_flag=True,
         help="Prove the trace: replay it op by op and compare with the forward, bit for bit.",
-    ),
-)
-
-GRADIENTS: Sequence[Decorator] = (
-    click.option(
-        "--batch-size", type=click.IntRange(1), help="Samples of gradient flow.  [default: 8]"
-    ),
-    click.option(
-        "--train/--eval", "train", default=True, show_default=True, help="Mode of gradient flow."
     ),
 )
 
@@ -270,9 +266,7 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
         mean=given.get("mean"),
         std=given.get("std"),
         sections=sections,
-        mode="train" if given.get("train", True) else "eval",
         device=given.get("device", "auto"),
-        batch_size=given.get("batch_size"),
         seed=given["seed"],
         target=_target(given.get("target")),
         methods=given.get("methods") or METHODS,
@@ -281,6 +275,7 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
         verify=given.get("verify", False),
         command=command_line(),
         created=now(),
+        **asked(given),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
@@ -92,9 +93,15 @@ def showing(*, quiet: bool) -> Iterator[Progress]:
 
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
-    """Runs a click command; every error a user can cause is one line."""
+    """Runs a click command; every error a user can cause is one line.
+
+    Of several processes that ``torchrun`` started each runs it.
+    """
+    from resnet_viz.measuring.processes.distributed import process_group
+
     try:
-        command.main(arguments, prog_name="resnet-viz", standalone_mode=False)
+        with process_group():
+            code = command.main(arguments, prog_name="resnet-viz", standalone_mode=False)
     except ResnetVizError as error:
         _say(str(error))
         sys.exit(error.exit_code)
@@ -116,12 +123,21 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
         # The reader of our output (head, less) has gone; that is no error of anybody.
         sys.stderr.close()
         sys.exit(0)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            # What could not be printed would be tried again at exit.
+            sys.stdout = None
+            _say(f"cannot write: {error.strerror}; free some space")
+            sys.exit(EXIT_USER)
         traceback.print_exc()
         _say("this is a bug of resnet-viz: please report it with the traceback above")
         sys.exit(EXIT_BUG)
-    sys.exit(0)
+    # What ``ctx.exit`` or ``Exit`` was given; commands themselves return nothing.
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(text: str) -> None:
-    click.echo(f"Error: {spelled(text)}", err=True)
+    from resnet_viz.measuring.processes.distributed import launched_rank
+
+    who = f"process {rank}: " if (rank := launched_rank()) else ""
+    click.echo(f"Error: {who}{spelled(text)}", err=True)

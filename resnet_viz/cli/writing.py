@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from resnet_viz.core.progress import Progress
-    from resnet_viz.core.report import RenderOptions
+    from resnet_viz.core.report import RenderOptions, Report
     from resnet_viz.reporting import Renderer
 
 
@@ -140,6 +140,17 @@ def draw(
             files.append((path, time.perf_counter() - began))
     progress.finish()
     return Drawn(printed=printed, files=tuple(files))
+
+
+def say_findings(report: Report, name: str = "") -> None:
+    """One line per warning and error, for those who do not open the file."""
+    from resnet_viz.core.errors import listed, spelled
+
+    for found in report.findings:
+        if found.severity != "note":
+            where = f" at {listed(found.where, 3)}" if any(found.where) else ""
+            whose = f"{name}: " if name else ""
+            click.echo(f"Finding: {whose}{spelled(found.what + where)}", err=True)
 
 
 def file_name(model: str, suffixes: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ sources -> tracing -> analysis -> measuring; what comes out is a ``Report``, whi
 from __future__ import annotations
 
 from resnet_viz.study.asked import METHODS, Mode, Study
+from resnet_viz.study.comparing import compared
 from resnet_viz.study.feeding import traced_batch
 from resnet_viz.study.lesions import lesions_of
 from resnet_viz.study.opening import load_model, traced, verify_batch
@@ -18,6 +19,7 @@ __all__ = [
     "Mode",
     "Study",
     "analyse",
+    "compared",
     "inputs_of",
     "lesions_of",
     "load_model",

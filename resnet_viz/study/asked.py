@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from resnet_viz.core.errors import UserError, listed
+from resnet_viz.core.gradient_flow import Stats
 from resnet_viz.core.report import Section
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from resnet_viz.analysis.rules import Thresholds
@@ -36,8 +40,24 @@ class Study:
         input_files: Or files that hold them, as ``--input-file`` names them.
         inputs_from: Or a function that makes them, as ``file.py:name``.
         input_kwargs: More keyword arguments of ``forward``, beside any of these.
-        data: ``(inputs, targets)`` for gradient flow, or an iterable of such pairs.
-        loss_fn: ``loss_fn(outputs, targets)``; see ``measuring.losses`` without one.
+        data: ``(inputs, targets)`` for gradient flow, an iterable of such pairs, or text:
+            ``digits``, ``random``, a folder of images, ``torchvision:CIFAR10`` or
+            ``file.py:loader``; see ``sources.feeds``.
+        data_dir: Where the files of a ``torchvision:`` data set lie.
+        batches: How many batches gradient flow is measured over.
+        loss_fn: ``loss_fn(outputs, targets)``, or text: ``cross_entropy``, ``mse`` or
+            ``file.py:function``; see ``measuring.losses`` without one.
+        stats: How much gradient flow measures: ``norms``, ``default`` or ``full``.
+        autocast: Whether forward and loss run under bfloat16 autocast.
+        optimizer: Whose update ratios are measured: an optimizer over the model's
+            parameters, or text: ``sgd``, ``adam``, ``adamw:lr=1e-3``.
+        path_draws: Paths of each length that Veit's sampling draws; 0 for none.
+        sampled_lengths: Which lengths it draws; all, or about 20 of them, if ``None``.
+        chunk: Degrees of the path polynomial pulled back at a time.
+        probes: Random vectors that the Jacobian's moments are estimated with.
+        steps: Lanczos steps to its extreme singular values.
+        jacobian_samples: Samples whose Jacobian is looked at.
+        block_spectra: Whether to look at each block's Jacobian, too.
         images: Photographs to explain; a default one where the input is an image.
         image_size: Side of their crop.
         mean: Of their channels.
@@ -48,7 +68,7 @@ class Study:
         batch_size: Samples of gradient flow where no data are given.
         seed: Of weights, inputs, labels and methods.
         target: Class to explain; the strongest of each sample if ``None``.
-        methods: Names of ``measuring.methods.METHODS``.
+        methods: Names of ``measuring.attributions.methods.METHODS``.
         layer: For methods that look at a layer: a module path, or ``auto``.
         n_steps: Steps of path methods.
         thresholds: When findings speak.
@@ -69,7 +89,19 @@ class Study:
     inputs_from: str = ""
     input_kwargs: Mapping[str, Any] = field(default_factory=dict)
     data: Any = None
-    loss_fn: LossFunction | None = None
+    data_dir: Path | None = None
+    batches: int = 1
+    loss_fn: LossFunction | str | None = None
+    stats: Stats = "default"
+    autocast: bool = False
+    optimizer: torch.optim.Optimizer | str | None = None
+    path_draws: int = 0
+    sampled_lengths: tuple[int, ...] | None = None
+    chunk: int | None = None
+    probes: int = 8
+    steps: int = 12
+    jacobian_samples: int = 1
+    block_spectra: bool = False
     images: tuple[Path, ...] = ()
     image_size: int | None = None
     mean: tuple[float, ...] | None = None
@@ -87,3 +119,18 @@ class Study:
     verify: bool = False
     command: str = ""
     created: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses what no measurement takes.
+
+        Raises:
+            UserError: For a word or a number that is none of those allowed.
+        """
+        for name, words in (("stats", get_args(Stats)), ("mode", get_args(Mode))):
+            value = getattr(self, name)
+            if value is not None and value not in words:
+                raise UserError(f"{name}={value!r} was given: give {listed(words)}")
+        for name in ("batches", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, Integral) or value < 1):
+                raise UserError(f"{name}={value!r} was given: give a whole number, 1 or more")

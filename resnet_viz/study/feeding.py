@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resnet_viz.core.batch import BATCH_SIZE
 from resnet_viz.core.errors import UserError
+from resnet_viz.core.units import count
 from resnet_viz.study.asked import Study
 
 if TYPE_CHECKING:
+    import torch
+
     from resnet_viz.core.batch import Batch
+    from resnet_viz.core.report import Measurement
+    from resnet_viz.measuring.losses import LossFunction
+    from resnet_viz.sources.feeds import Feed, Wanted
     from resnet_viz.sources.inputs import InputSpec
     from resnet_viz.sources.loading import Loaded
 
 
-def traced_batch(study: Study, loaded: Loaded) -> tuple[Batch, tuple[InputSpec, ...], str]:
-    """The inputs to trace with, the specs they follow (if any), and words for them."""
+def given_feed(study: Study, loaded: Loaded) -> Feed | None:
+    """The data given, where they bring their own inputs: a loader or a batch, not images."""
+    from resnet_viz.sources.feeds import is_code, loader_feed
+
+    if study.data is None or not is_code(study.data):
+        return None
+    return loader_feed(study.data, loaded.model, _wanted(study), kwargs=study.input_kwargs)
+
+
+def _wanted(study: Study) -> Wanted:
+    """How much of the data is measured, and which part of it here."""
+    from resnet_viz.measuring.processes.distributed import our_part
+    from resnet_viz.sources.feeds import Wanted
+
+    rank, world = our_part()
+    return Wanted(
+        batches=study.batches,
+        batch_size=study.batch_size,
+        seed=study.seed,
+        rank=rank,
+        world=world,
+    )
+
+
+def traced_batch(
+    study: Study, loaded: Loaded, feed: Feed | None = None
+) -> tuple[Batch, tuple[InputSpec, ...], str]:
+    """The inputs to trace with, the specs they follow (if any), and words for them.
+
+    Args:
+        study: What is asked.
+        loaded: The model.
+        feed: ``given_feed``, where it is at hand.
+    """
     from resnet_viz.sources import batches
 
     _one_source(study)
@@ -33,10 +71,12 @@ def traced_batch(study: Study, loaded: Loaded) -> tuple[Batch, tuple[InputSpec, 
         batch = function_batch(
             study.inputs_from, model, batch_size=study.batch_size, seed=study.seed, kwargs=kwargs
         )
-    elif loaded.example is not None and not study.inputs and study.data is None:
+    elif loaded.example is not None and not study.inputs and not _traces_data(study):
         batch = replace(loaded.example, kwargs={**loaded.example.kwargs, **kwargs})
     elif _traces_data(study):
-        batch = batches.first_batch(study.data, seed=study.seed, model=model, kwargs=kwargs)
+        feed = feed or given_feed(study, loaded)
+        assert feed is not None
+        batch = next(feed.batches())
     else:
         specs, words, was_given = batches.input_specs(loaded, study.inputs, kwargs)
         batch = batches.made_batch(
@@ -60,45 +100,83 @@ def _one_source(study: Study) -> None:
 
 def _traces_data(study: Study) -> bool:
     """Whether nothing but the data of gradient flow says what goes into the model."""
-    return study.data is not None and not study.inputs
+    from resnet_viz.sources.feeds import is_code
+
+    return study.data is not None and is_code(study.data) and not study.inputs
 
 
-def gradient_batch(
-    study: Study, loaded: Loaded, batch: Batch, specs: tuple[InputSpec, ...]
-) -> Batch:
-    """The batch of gradient flow: the data given, else what was traced, with more samples.
+def loss_of(study: Study) -> LossFunction | None:
+    """The loss that was asked for, if any."""
+    if isinstance(study.loss_fn, str):
+        from resnet_viz.sources.loss_functions import find_loss
+
+        return find_loss(study.loss_fn)
+    return study.loss_fn
+
+
+def optimizer_of(study: Study, loaded: Loaded) -> torch.optim.Optimizer | None:
+    """The optimizer whose step is measured, over the loaded model's parameters, if any."""
+    if isinstance(study.optimizer, str):
+        from resnet_viz.sources.optimizers import find_optimizer
+
+        return find_optimizer(study.optimizer, (loaded.sharded or loaded.model).parameters())
+    if study.optimizer is not None and not hasattr(study.optimizer, "param_groups"):
+        raise UserError(
+            f"optimizer={study.optimizer!r:.60} was given: give a torch optimizer, or text such as "
+            "adamw:lr=1e-3"
+        )
+    return study.optimizer
+
+
+def gradient_batches(
+    study: Study,
+    loaded: Loaded,
+    batch: Batch,
+    specs: tuple[InputSpec, ...],
+    feed: Feed | None = None,
+) -> Callable[[], Iterator[Batch]]:
+    """Makes the batches of gradient flow, in turn: of the data given, else like what was traced.
 
     Args:
         study: What is asked.
         loaded: The model.
         batch: What was traced.
         specs: That it follows, if any.
+        feed: ``given_feed``, if any.
 
     Raises:
-        UserError: If the data given hold no batch.
+        UserError: If the data do not suit the model.
     """
-    from resnet_viz.sources import batches
+    from resnet_viz.sources import feeds
 
-    model, kwargs = loaded.model, study.input_kwargs
-    if study.data is not None:
-        was_traced = study.input_data is None and not study.input_files and not study.inputs_from
-        if was_traced and _traces_data(study):
-            return batch  # an iterator has no second first batch
-        return batches.first_batch(study.data, seed=study.seed, model=model, kwargs=kwargs)
+    if feed is not None:
+        return feed.batches
+    wanted = _wanted(study)
+    if study.data is not None and study.data != "random":
+        found = feeds.image_feed(study.data, loaded, batch, wanted, data_dir=study.data_dir)
+        return found.batches
+    if study.data_dir is not None:
+        raise UserError("--data-dir goes with --data torchvision:NAME")
     if not specs:
-        return batch.filled()
-    size = study.batch_size
-    if size is None and all(spec.batch_size == 1 for spec in specs):
-        size = BATCH_SIZE
-    made = batches.made_batch(
-        loaded,
-        specs,
-        batch_size=size,
-        seed=study.seed,
-        was_given=batch.was_given,
-        kwargs=kwargs,
-    )
-    return made.filled()
+        if study.data is not None:
+            raise UserError(
+                "--data random draws values for inputs of given sizes: it does not go with inputs "
+                "that hold values already; leave one of them out"
+            )
+        return lambda: iter((batch.filled(),))
+    return feeds.made_feed(loaded, specs, batch, wanted).batches
+
+
+def told_if_short(study: Study, found: Measurement) -> Measurement:
+    """The same; a gradient flow over fewer batches than were asked for says so."""
+    from resnet_viz.core.gradient_flow import GradientFlow
+
+    if not isinstance(found, GradientFlow) or found.batches >= study.batches * found.ranks:
+        return found
+    asked, held = (count(n, "batch", "batches") for n in (study.batches, found.batches))
+    each = f" on each of {found.ranks} processes" if found.ranks > 1 else ""
+    note = f"{asked} were asked for{each}; the data gave {held}."
+    return replace(found, notes=(*found.notes, note))
 
 
 def samples(study: Study, loaded: Loaded, batch: Batch, specs: tuple[InputSpec, ...]) -> Batch:

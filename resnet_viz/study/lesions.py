@@ -21,7 +21,7 @@ def lesions_of(study: Study, data: Any, **options: Any) -> LesionStudy:
     Args:
         study: The model, its name, and the seed of the choices.
         data: ``(inputs, targets)``, or an iterable of such batches.
-        **options: Of ``measuring.lesions.study_lesions``.
+        **options: Of ``measuring.lesions.study.study_lesions``.
 
     Raises:
         UserError: If the data are no batches of inputs and class numbers.
@@ -29,7 +29,7 @@ def lesions_of(study: Study, data: Any, **options: Any) -> LesionStudy:
         ModelError: If ``forward`` raises.
     """
     from resnet_viz.analysis import annotate
-    from resnet_viz.measuring.lesions import study_lesions
+    from resnet_viz.measuring.lesions.study import study_lesions
 
     batches = _batches(data)
     study = replace(study, input_data=batches[0][0])

@@ -16,12 +16,21 @@ from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.report import Measurement, Missing, Provenance, Report
 from resnet_viz.study.asked import Study
-from resnet_viz.study.feeding import gradient_batch, samples, traced_batch
+from resnet_viz.study.feeding import (
+    given_feed,
+    gradient_batches,
+    loss_of,
+    optimizer_of,
+    samples,
+    told_if_short,
+    traced_batch,
+)
 from resnet_viz.study.opening import load_model, memory_of, proof_of, traced
 
 if TYPE_CHECKING:
     from resnet_viz.core.batch import Batch
     from resnet_viz.core.structure import Structure
+    from resnet_viz.sources.feeds import Feed
     from resnet_viz.sources.inputs import InputSpec
     from resnet_viz.sources.loading import Loaded
 
@@ -49,7 +58,8 @@ def analyse(study: Study, progress: Progress = SILENT, *, tolerant: bool = True)
     progress.start(f"loading {study.model if isinstance(study.model, str) else 'the model'}")
     loaded = load_model(study)
     with loaded.running():
-        batch, specs, words = traced_batch(study, loaded)
+        feed = given_feed(study, loaded)
+        batch, specs, words = traced_batch(study, loaded, feed)
         progress.start("tracing")
         try:
             loaded, graph = traced(study, loaded, batch, False)
@@ -70,7 +80,7 @@ def analyse(study: Study, progress: Progress = SILENT, *, tolerant: bool = True)
         missing, device = _unmeasured(study, graph), ""
         if ended is None:
             found, missing, device, ended = _measure(
-                study, loaded, graph, structure, batch, specs, progress, tolerant
+                study, loaded, graph, structure, batch, specs, feed, progress, tolerant
             )
     findings = diagnose(graph, structure, found, study.thresholds)
     progress.finish()
@@ -104,34 +114,47 @@ def _measure(
     structure: Structure,
     batch: Batch,
     specs: tuple[InputSpec, ...],
+    feed: Feed | None,
     progress: Progress,
     tolerant: bool,
 ) -> tuple[tuple[Measurement, ...], tuple[Missing, ...], str, ResnetVizError | None]:
     """What was measured, what is missing, on what, and the error to end with, if any."""
     if not study.sections:
         return (), (), "", None
-    hollow = loaded.why_hollow()
-    if hollow:
-        reason = f"{loaded.name} cannot be measured: {hollow}"
+    reason = f"{loaded.name} cannot be measured: {loaded.why_hollow()}"
+    if loaded.why_hollow() and loaded.sharded is None:
         if not tolerant:
             raise NotApplicableError(reason)
         return (), tuple(Missing(section=s, reason=reason) for s in study.sections), "", None
     from resnet_viz.measuring import MEASUREMENTS
     from resnet_viz.measuring.context import MeasureContext
     from resnet_viz.measuring.device import model_device, pick_device
+    from resnet_viz.measuring.processes.distributed import our_part
 
-    device = pick_device(study.device) if study.device else model_device(loaded.model)
+    model = loaded.model if loaded.sharded is None else loaded.sharded
+    device = pick_device(study.device) if study.device else model_device(model)
     if isinstance(study.model, str):
         # Nobody else holds this model: it may move for good.
         loaded.model.to(device)
     context = MeasureContext(
-        model=loaded.model,
+        model=model,
         graph=graph,
         structure=structure,
-        batch=batch,
+        batches=lambda: iter((batch,)),
         samples=batch,
-        loss_fn=study.loss_fn,
+        loss_fn=loss_of(study),
         mode=study.mode,
+        stats=study.stats,
+        autocast=study.autocast,
+        optimizer=optimizer_of(study, loaded),
+        replicated=loaded.replicated,
+        path_draws=study.path_draws,
+        sampled_lengths=study.sampled_lengths,
+        chunk=study.chunk,
+        probes=study.probes,
+        steps=study.steps,
+        jacobian_samples=study.jacobian_samples,
+        block_spectra=study.block_spectra,
         target=study.target,
         methods=study.methods,
         layer=study.layer,
@@ -148,12 +171,17 @@ def _measure(
     missing: list[Missing] = []
     ended: ResnetVizError | None = None
     for section in study.sections:
+        if section != "gradient flow" and our_part()[0]:
+            continue  # what the processes do not measure together, the first one does
         try:
-            if section == "gradient flow":
-                context = replace(context, batch=gradient_batch(study, loaded, batch, specs))
+            if section != "gradient flow" and loaded.sharded is not None:
+                raise NotApplicableError(reason)
+            if section != "attributions":
+                batches = gradient_batches(study, loaded, batch, specs, feed)
+                context = replace(context, batches=batches)
             elif not study.images:
                 context = replace(context, samples=samples(study, loaded, batch, specs))
-            found.append(MEASUREMENTS[section](context))
+            found.append(told_if_short(study, MEASUREMENTS[section](context)))
         except (NotApplicableError, ModelError, InputError) as error:
             # A detector traces in eval mode and refuses to train without boxes.
             if isinstance(error, NotApplicableError) and not tolerant:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from resnet_viz.sources.variants import build
 from tests.cli.conftest import Ran
 
 Viz = Callable[..., Ran]
+ROOT = Path(__file__).resolve().parents[2]
 
 NETS = """
 import torch
@@ -138,6 +141,28 @@ def test_an_input_that_does_not_parse(viz: Viz, text: str) -> None:
     ran = viz("diagram", "resnet20", "--input", text)
     assert ran.code == 2
     assert "1x3x224x224" in ran.error or "dtype" in ran.error
+
+
+@pytest.mark.parametrize("text", ["depth=1", "depth_factor", "depth_factor=x", "depth_factor=nan"])
+def test_a_threshold_that_is_none(viz: Viz, text: str) -> None:
+    ran = viz("gradflow", "resnet20", "--threshold", text)
+    assert ran.code == 2
+    assert f"--threshold {text}: " in ran.error
+
+
+def test_a_model_whose_name_no_file_could_have(viz: Viz) -> None:
+    ran = viz("gradflow", "x" * 5000)
+    assert ran.code == 2
+    assert "unknown model" in ran.error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_standard_output_on_a_full_disk() -> None:
+    command = [sys.executable, "-m", "resnet_viz", "models"]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr == "Error: cannot write: No space left on device; free some space\n"
 
 
 def test_an_image_that_is_no_image(viz: Viz, tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""What a person reads: ``rv.report``, ``rv.compare``, ``rv.attribute`` and ``rv.render``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from resnet_viz.core.display import Savable
+from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.progress import SILENT, Progress
+from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.pipeline.checking import expect
+from resnet_viz.pipeline.graphs import annotate
+from resnet_viz.study import METHODS, Study, analyse, compared, sized
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from resnet_viz.core.attribution import Attributions
+    from resnet_viz.core.comparison import Comparison
+    from resnet_viz.study.sizes import Dtypes, InputSize
+
+
+def report(
+    model: nn.Module | str,
+    *,
+    input_size: InputSize | None = None,
+    dtypes: Dtypes | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Report:
+    """Everything about one model: structure, costs, gradient flow, attributions, findings.
+
+    Args:
+        model: A module, or text as ``load`` takes it.
+        input_size: Shape of the inputs, as ``trace`` takes it.
+        dtypes: Of these inputs.
+        progress: Who listens.
+        **options: Any other attribute of ``Study``.
+
+    Raises:
+        TraceError: If ``forward`` raises; ``.report`` shows what ran until then, with the
+            failing op in red, and saves itself like any other report.
+        ResnetVizError: In one line, for whatever a user can cause.
+    """
+    return analyse(Study(model=model, inputs=sized(input_size, dtypes), **options), progress)
+
+
+def compare(
+    a: nn.Module | str,
+    b: nn.Module | str,
+    *,
+    input_size: InputSize | None = None,
+    dtypes: Dtypes | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Comparison:
+    """Two models side by side: structure, costs, gradient flow and findings, matched by block.
+
+    Args:
+        a: A module, or text as ``load`` takes it.
+        b: Likewise.
+        input_size: Shape of the inputs of both, as ``trace`` takes it.
+        dtypes: Of these inputs.
+        progress: Who listens.
+        **options: Any other attribute of ``Study``; both models get the same.
+
+    Raises:
+        ResnetVizError: In one line, for whatever a user can cause.
+    """
+    options.setdefault("sections", ("gradient flow",))
+    inputs = sized(input_size, dtypes)
+    first = Study(model=a, inputs=inputs, **options)
+    return compared(first, replace(first, model=b), progress)
+
+
+def attribute(
+    model: nn.Module | str,
+    inputs: Any = None,
+    *,
+    input_size: InputSize | None = None,
+    dtypes: Dtypes | None = None,
+    target: int | str | None = None,
+    method: str | Sequence[str] = METHODS,
+    layer: str = "auto",
+    n_steps: int = 50,
+    device: str | None = None,
+    seed: int = 0,
+    **kwargs: Any,
+) -> Attributions:
+    """What each part of the inputs contributes to the output, by Captum's methods.
+
+    Args:
+        model: Left as it came; runs in eval mode.
+        inputs: What ``trace`` takes as ``input_data``.
+        input_size: Shape of seeded inputs instead, as ``trace`` takes it.
+        dtypes: Of these inputs.
+        target: Class index; the strongest class of each sample if ``None``.
+        method: One or more names of ``measuring.attributions.methods.METHODS``.
+        layer: For methods that look at a layer: a module path, or ``auto``.
+        n_steps: Steps of path methods.
+        device: Where to run; where the model is if ``None``.
+        seed: Of methods that draw.
+        **kwargs: More keyword arguments of ``forward``.
+
+    Raises:
+        UserError: For an unknown method, layer or target.
+    """
+    study = Study(
+        model=model,
+        inputs=sized(input_size, dtypes),
+        input_data=inputs,
+        input_kwargs=kwargs,
+        target=target,
+        methods=(method,) if isinstance(method, str) else tuple(method),
+        layer=layer,
+        n_steps=n_steps,
+        device=device,
+        seed=seed,
+        sections=("attributions",),
+    )
+    return cast("Attributions", analyse(study, tolerant=False).attributions)
+
+
+def render(
+    value: Savable | ModelGraph, format: str = "svg", options: RenderOptions | None = None
+) -> bytes:
+    """A report, an experiment's result or a bare graph (analysed first) as bytes.
+
+    Raises:
+        UserError: For an unknown format.
+        TypeError: For any other value.
+    """
+    from resnet_viz import reporting
+
+    expect(value, (Savable, ModelGraph), "expected a report, a graph or an experiment's result")
+    if isinstance(value, ModelGraph):
+        value = Report(graph=value, structure=annotate(value))
+    return reporting.render(value, format, options)
