@@ -34,31 +34,6 @@ def trace() -> Ratio:
     return pairs("trace", plain, measured, bar=1.5)
 
 
-def gradflow() -> Ratio:
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    from resnet_viz.measuring.gradients import measure_gradients
-    from resnet_viz.sources.variants import build
-    from resnet_viz.tracing.tracer import trace_model
-
-    torch.set_num_threads(1)
-    model = build("resnet50").train()
-    inputs, labels = torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))
-    graph = trace_model(model, (inputs[:1],), training=False)
-
-    def plain() -> float:
-        model.zero_grad(set_to_none=True)
-        taken = timed(lambda: cross_entropy(model(inputs), labels).backward())
-        model.zero_grad(set_to_none=True)
-        return taken
-
-    def measured() -> float:
-        return timed(lambda: measure_gradients(model, (inputs,), graph=graph, targets=labels))
-
-    return pairs("gradflow", plain, measured, bar=1.2)
-
-
 def help_() -> Ratio:
     return pairs(
         "help",
@@ -89,7 +64,6 @@ def size() -> Ratio:
 
 BENCHMARKS: dict[str, Callable[[], Ratio]] = {
     "trace": trace,
-    "gradflow": gradflow,
     "help": help_,
     "report": report,
     "size": size,
