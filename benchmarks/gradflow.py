@@ -21,6 +21,8 @@ NETS = {"resnet50": 8, "vit_b_16": 4}
 
 BARS = {"norms": 1.08, "default": 1.15}
 MEMORY_BAR = 1.10
+PEERS = ("torchspace", "torchlens")
+PEER_RUNS = 3
 
 Run = Callable[[], object]
 
@@ -44,6 +46,7 @@ class Bench:
         self.model.to(device)
         self.inputs = torch.randn(NETS[name], 3, 224, 224).to(device)
         self.labels = torch.randint(1000, (NETS[name],)).to(device)
+        self.session: Any = None
 
     def plain(self) -> None:
         """A forward and a backward, as a training loop has them."""
@@ -72,30 +75,32 @@ class Bench:
                 largest.append(parameter.grad.abs().max().cpu())
 
     def torchlens(self) -> None:
-        """Every layer's gradient by torchlens."""
+        """Every call's output and its gradient, kept."""
         import torchlens
         from torch.nn.functional import cross_entropy
 
         self.model.zero_grad(set_to_none=True)
-        history = torchlens.log_forward_pass(
-            self.model, self.inputs, layers_to_save="all", save_gradients=True
-        )
-        output = history[history.output_layers[0]].activation
-        cross_entropy(output, self.labels).backward()
-        history.cleanup()
+        capture = torchlens.options.CaptureOptions(save_grads=True)
+        log = torchlens.trace(self.model, self.inputs, capture=capture)
+        log.log_backward(cross_entropy(log[log.output_layers[0]].out, self.labels))
+
+    def torchspace(self) -> None:
+        """Statistics of every module's output and its gradient; the net is traced before."""
+        import torchspace
+
+        if self.session is None:
+            self.session = torchspace.trace(self.model, self.inputs[:1], mode="train")
+        self.plain()
 
     @property
     def runs(self) -> dict[str, Run]:
         """Everything that can run here, by name."""
-        found: dict[str, Run] = {
+        return {
             "plain": self.plain,
             "norms": lambda: self.measured("norms"),
             "default": lambda: self.measured("default"),
             "pasted": self.pasted,
         }
-        if importlib.util.find_spec("torchlens"):
-            found["torchlens"] = self.torchlens
-        return found
 
 
 def speed(net: str, count: int, only: list[str]) -> list[Ratio]:
@@ -118,6 +123,32 @@ def speed(net: str, count: int, only: list[str]) -> list[Ratio]:
         )
         for name, times in taken.items()
     ]
+
+
+def peer(net: str, name: str, count: int) -> str:
+    """One peer against the plain run, in turn."""
+    bench = Bench(net)
+    # The plain runs first: a peer may leave torch wrapped, or the net hooked.
+    plain = [timed(bench.plain) for _ in range(count + 1)][1:]
+    run: Run = getattr(bench, name)
+    run()
+    measured = [timed(run) for _ in range(count)]
+    ratio = statistics.median(measured) / statistics.median(plain)
+    return f"{net} {name} {ratio:6.3f} × of {statistics.median(plain):.3f} s"
+
+
+def peers(net: str) -> list[str]:
+    """Each peer in a process of its own, as some change torch for good."""
+    lines = []
+    for name in PEERS:
+        if importlib.util.find_spec(name) is None:
+            lines.append(f"{net} {name} is not installed: left out")
+            continue
+        command = [sys.executable, __file__, "--peer", net, name, str(PEER_RUNS)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        told = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+        lines.append(told[-1] if done.returncode == 0 else f"{net} {name} raised: {told[-1]}")
+    return lines
 
 
 def memory(net: str) -> list[Ratio]:
@@ -194,6 +225,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--peak"]:
         print(peak(*arguments[1:]))
         return 0
+    if arguments[:1] == ["--peer"]:
+        print(peer(arguments[1], arguments[2], int(arguments[3])))
+        return 0
     nets = [a for a in arguments if a in NETS] or list(NETS)
     only = [a for a in arguments if a not in NETS and not a.isdigit()]
     count = next((int(a) for a in arguments if a.isdigit()), PAIRS)
@@ -202,8 +236,8 @@ def main(arguments: list[str]) -> int:
         for ratio in (*speed(net, count, only), *(() if only else memory(net))):
             found.append(ratio)
             print(ratio, flush=True)
-    if importlib.util.find_spec("torchlens") is None:
-        print("torchlens is not installed: left out")
+        if not only:
+            print(*peers(net), sep="\n", flush=True)
     import torch
 
     if not torch.cuda.is_available():

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.gradient_flow import GradientFlow, Stats
-from resnet_viz.measuring import gradients, products, shares, statistics
+from resnet_viz.measuring.gradients import measure, products, shares, statistics
 from resnet_viz.measuring.gradients.measure import measure_gradients
 from resnet_viz.tracing.tracer import trace_model
 from tests.tracing.models import Caching, Residual
@@ -168,14 +168,14 @@ def test_one_transfer_per_batch(monkeypatch: pytest.MonkeyPatch, stats: Stats, c
     graph = trace_model(model, (x,))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     sizes = []
-    real = gradients.to_host
+    real = measure.to_host
 
     def counted(scalars: Any) -> list[float]:
         values = real(scalars)
         sizes.append(len(values))
         return values
 
-    monkeypatch.setattr(gradients, "to_host", counted)
+    monkeypatch.setattr(measure, "to_host", counted)
     batches = [Batch(args=(x,)) for _ in range(count)]
     with Transfers() as seen:
         measure_gradients(model, batches, graph=graph, stats=stats, optimizer=optimizer)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from resnet_viz.core.attribution import Attribution, Attributions, Bar, Heatmap, Picture
+from resnet_viz.core.finding import Severity
 from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import scientific
@@ -76,12 +77,17 @@ def test_the_header_counts_what_the_structure_holds(page: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("what", "expected"), [("vanishing gradient", "vanishing"), ("no gradient", "within limits")]
+    ("severity", "what", "expected"),
+    [
+        ("warning", "vanishing gradient", "vanishing"),
+        ("warning", "update too large", "update too large"),
+        ("note", "frozen", "within limits"),
+    ],
 )
 def test_the_gradient_verdict_follows_the_findings(
-    resnet50: Report, what: str, expected: str
+    resnet50: Report, severity: Severity, what: str, expected: str
 ) -> None:
-    finding = dataclasses.replace(resnet50.findings[0], what=what)
+    finding = dataclasses.replace(resnet50.findings[0], what=what, severity=severity)
     page = view(resnet50.with_findings([finding]), OPTIONS)
     assert kpi(page, "Gradient flow")["value"] == expected
 
