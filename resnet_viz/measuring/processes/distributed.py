@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnet_viz.core import errors
 from resnet_viz.core.errors import ResnetVizError, UserError, one_line
-from resnet_viz.core.gradient_flow import GradientFlow
-from resnet_viz.core.merging import merge_flows
+
+if TYPE_CHECKING:
+    from resnet_viz.core.gradient_flow import GradientFlow
 
 _ours = False
 """Whether the present process group is one that this tool joined."""
@@ -170,6 +171,9 @@ def _gathered(value: Any) -> list[Any]:
 
 
 def _merged(flows: list[GradientFlow], same: GradientFlow | None) -> GradientFlow:
+    # Here and not above: the command line asks every process who it is, also for --help.
+    from resnet_viz.core.merging import merge_flows
+
     try:
         merged = merge_flows(flows)
     except ValueError as error:
