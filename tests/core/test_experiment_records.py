@@ -10,9 +10,13 @@ from resnet_viz.core.errors import UserError
 from resnet_viz.core.experiments.common import Result
 from resnet_viz.core.experiments.records import tables_of
 from tests.reporting import experiments_synthetic as made
+from tests.reporting import laboratory
 
 DATA = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-RESULTS = [made.degradation(), made.identity(), made.depth(), made.lesions()]
+RESULTS = [
+    *(made.degradation(), made.identity(), made.depth(), made.lesions()),
+    *(laboratory.history(), laboratory.comparison()),
+]
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: type(result).__name__)
