@@ -495,3 +495,11 @@ def test_a_comparison_without_gradients_shows_structure_alone() -> None:
     page = view_of(laboratory.comparison(bare, bare), AUTO)
     assert page.figures == ()
     assert render(laboratory.comparison(bare, bare), "html")
+
+
+def test_a_plain_net_has_its_colour_on_either_side_of_a_comparison(report: Report) -> None:
+    bare = replace(report, structure=replace(report.structure, skips=(), blocks=()))
+    for a, b, expected in ((bare, report, ["plain", "residual"]), (report, bare, None)):
+        shown = view_of(laboratory.comparison(a, b), AUTO)
+        hues = [series.hue for series in shown.figures[0].panels[0].series]
+        assert hues == (expected or ["residual", "plain"])

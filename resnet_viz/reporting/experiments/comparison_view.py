@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from resnet_viz.core.comparison import Comparison, Pair
 from resnet_viz.core.gradient_flow import combine
 from resnet_viz.core.graph import OpId
+from resnet_viz.core.report import Report
 from resnet_viz.core.units import count, nbytes, percent, scientific, si
 from resnet_viz.reporting.cost_wording import macs_text
 from resnet_viz.reporting.experiments.chain_figures import chain_words, power
@@ -26,10 +27,15 @@ from resnet_viz.reporting.experiments.page import (
 from resnet_viz.reporting.tables import Facts
 
 _NOTHING = "–"
-_HUES: tuple[Hue, Hue] = ("plain", "residual")
 _FEW_DOTS = 60
 
 Points = tuple[tuple[float, float], ...]
+
+
+def _hues(a: Report, b: Report) -> tuple[Hue, Hue]:
+    """A plain net has the plain net's colour on either side; two alike have one each."""
+    swapped = bool(a.structure.skips) and not b.structure.skips
+    return ("residual", "plain") if swapped else ("plain", "residual")
 
 
 def comparison_view(value: Comparison, title: str) -> ExperimentView:
@@ -244,7 +250,9 @@ def _gradients(sides: tuple[Facts, Facts], names: tuple[str, str]) -> Figure | N
         ("Activations", "‖∂L/∂y‖₂", Facts.call_gradient),
     ):
         series = []
-        for facts, name, hue in zip(sides, names, _HUES, strict=True):
+        for facts, name, hue in zip(
+            sides, names, _hues(sides[0].report, sides[1].report), strict=True
+        ):
             points = tuple(
                 (i, stats.l2)
                 for i, op in enumerate(facts.weighted, start=1)
@@ -272,7 +280,7 @@ def _gradients(sides: tuple[Facts, Facts], names: tuple[str, str]) -> Figure | N
 
 def _chains(value: Comparison, names: tuple[str, str]) -> Figure | None:
     gains, products = [], []
-    for report, name, hue in zip((value.a, value.b), names, _HUES, strict=True):
+    for report, name, hue in zip((value.a, value.b), names, _hues(value.a, value.b), strict=True):
         chain = report.gradient_flow.chain if report.gradient_flow else ()
         if chain:
             gains.append(
