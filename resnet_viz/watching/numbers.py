@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet_viz.measuring.device import to_host
-from resnet_viz.measuring.gradients.statistics import dot, flat
+from resnet_viz.measuring.gradients.products import dot, flat
 
 
 @contextmanager

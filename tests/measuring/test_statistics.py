@@ -20,12 +20,10 @@ from resnet_viz.core.magnitudes import (
     QUANTILES,
 )
 from resnet_viz.measuring.device import to_host
+from resnet_viz.measuring.gradients.products import PIECE, dot, flat
 from resnet_viz.measuring.gradients.statistics import (
-    PIECE,
     SAMPLE,
     Detail,
-    dot,
-    flat,
     measure,
     measure_units,
     measure_weight,

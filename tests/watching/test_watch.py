@@ -319,7 +319,7 @@ class Waits(TorchDispatchMode):
 
 
 def test_one_transfer_in_a_due_step_and_none_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet_viz.measuring.gradients import statistics
+    from resnet_viz.measuring.gradients import products
     from resnet_viz.watching import numbers
 
     real, sizes = numbers.to_host, []
@@ -331,7 +331,7 @@ def test_one_transfer_in_a_due_step_and_none_between(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(numbers, "to_host", counted)
     # On the CPU alone, where nothing waits, it looks whether a square has left float32.
-    monkeypatch.setattr(statistics, "_in_range", lambda product, *_: product)
+    monkeypatch.setattr(products, "reads_freely", lambda _: False)
     model = small_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with Waits() as seen, rv.watch(model, optimizer, every=3, cosine=True) as watch:

@@ -21,7 +21,7 @@ from resnet_viz.core.forward_facts import NonFinite
 from resnet_viz.core.graph import ModelGraph, OpId
 from resnet_viz.measuring.autograd_graph import NodeMap
 from resnet_viz.measuring.device import to_host
-from resnet_viz.measuring.gradients.statistics import flat
+from resnet_viz.measuring.gradients.products import flat
 from resnet_viz.measuring.one_pass import (
     Forwarded,
     Setting,

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from resnet_viz.core.gradient_flow import Cosine, ParameterGradient
+from resnet_viz.measuring.gradients.products import dot, flat
 from resnet_viz.measuring.gradients.statistics import (
     Detail,
-    dot,
-    flat,
     measure,
     measure_units,
     measure_weight,

@@ -27,7 +27,7 @@ from resnet_viz.core.graph import ModelGraph, OpId
 from resnet_viz.measuring.autograd_graph import Arrivals, NodeMap
 from resnet_viz.measuring.device import reads_freely
 from resnet_viz.measuring.gradients.forks import Forks, Part, find_forks
-from resnet_viz.measuring.gradients.products import GRAM_LIMIT, product, rows_of, value_of
+from resnet_viz.measuring.gradients.products import GRAM_LIMIT, dot, rows_of, value_of
 
 TOLERANCE = 1e-5
 """A fork is separable if |Σ share − 1| ≤ this · max(1, Σ |share|).
@@ -103,7 +103,7 @@ class PlaceMeter:
         if any(p is None or not reads_freely(p) for p in parts):
             return
         left, right = rows_of(*(p for p in parts if p is not None))
-        cross, first, second = product(left, right), product(left, left), product(right, right)
+        cross, first, second = dot(left, right), dot(left, left), dot(right, right)
         apart = value_of(first + second)
         if apart + 2 * value_of(cross) < GRAM_LIMIT * apart:
             return
@@ -129,7 +129,7 @@ class PlaceMeter:
             whole = torch.zeros_like(total)
         if gram or len(part.ways) == 1:
             (row,) = rows_of(whole)
-            square = product(row, row)
+            square = dot(row, row)
             return [square, *(gram or [square, square])]
         zero = whole.new_zeros((), dtype=torch.float32)
         numbers = []
@@ -139,9 +139,9 @@ class PlaceMeter:
                 numbers += [zero, zero]
                 continue
             row, target = rows_of(sent, whole)
-            numbers += [product(row, target), product(row, row)]
+            numbers += [dot(row, target), dot(row, row)]
         (row,) = rows_of(whole)
-        return [product(row, row), *numbers]
+        return [dot(row, row), *numbers]
 
     def read(self, numbers: Iterator[float], sums: dict[OpId, _Sums]) -> None:
         """Adds what was measured here to the forks that it belongs to."""

@@ -19,6 +19,15 @@ from torch import Tensor
 from resnet_viz.core.gradient_flow import GradientStats, Quantile, Stats, UnitRatios
 from resnet_viz.core.magnitudes import BINS, HIGH_DECADE, LOW_DECADE, QUANTILES, quantiles_of
 from resnet_viz.measuring.device import reads_freely
+from resnet_viz.measuring.gradients.products import (
+    PIECE,
+    SAFE,
+    as_it_lies,
+    as_real,
+    dot,
+    flat,
+    is_zero,
+)
 
 Detail = Literal["norm", "range", "sampled", "exact"]
 """How much of one tensor is measured: its norm; and its extremes; and everything, with
@@ -43,87 +52,6 @@ SAMPLE = 1 << 12
 its histogram: a full one costs more than all other statistics together. The spacing is
 coprime to the number of elements, so that it falls into step with no axis (every
 ninth element of a 3×3 convolution is always the same corner)."""
-
-PIECE = 1 << 12
-
-_SAFE = (1e-28, 1e37)
-"""Sums of squares in float32 outside of which elements may have under- or overflowed."""
-
-
-def flat(gradient: Tensor) -> Tensor:
-    """The gradient as one row of at least float32, contiguous where it was."""
-    return _real(gradient).reshape(-1)
-
-
-def as_it_lies(gradient: Tensor) -> Tensor:
-    """The gradient as one row in the order of its memory, for what no order changes.
-
-    No copy of what a transposition or a layout of channels last has left.
-    """
-    real = _real(gradient)
-    if real.is_contiguous():
-        return real.view(-1)
-    strides = real.stride()
-    return real.permute(sorted(range(real.ndim), key=lambda i: -strides[i])).reshape(-1)
-
-
-def _real(gradient: Tensor) -> Tensor:
-    """Dense, real and at least float32, in the shape it has (complex: one axis more)."""
-    gradient = gradient.detach()
-    if (whole := getattr(gradient, "full_tensor", None)) is not None:
-        # A DTensor's: each in turn is made whole, which is less than FSDP itself holds.
-        gradient = whole()
-    if gradient.is_sparse:
-        gradient = gradient.to_dense()
-    if gradient.is_complex():
-        gradient = torch.view_as_real(gradient)
-    return gradient if gradient.dtype in (torch.float32, torch.float64) else gradient.float()
-
-
-def dot(left: Tensor, right: Tensor) -> Tensor:
-    """⟨left, right⟩ of two rows, to better than 1e-6 in float32.
-
-    A long float32 dot product on the CPU forgets what is small beside what it has
-    already added up: off by 2e-4 at two million elements of uneven size, and a norm
-    by more. The products of short pieces, all in one batched call, cost the same.
-    """
-    if not reads_freely(left):
-        return _square_elsewhere(left) if left is right else torch.dot(left, right)
-    pieces = left.numel() // PIECE
-    if pieces < 2:
-        return _in_range(torch.dot(left, right), left, right)
-    end = pieces * PIECE
-    rows, columns = (row[:end].view(pieces, 1, PIECE) for row in (left, right))
-    # Transposed, not viewed as (pieces, PIECE, 1): of the two only this one is fast.
-    products = torch.bmm(rows, columns.transpose(1, 2))
-    total = products.sum()
-    if end < left.numel():
-        total += torch.dot(left[end:], right[end:])
-    return _in_range(total, left, right)
-
-
-def _in_range(product: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The product, in float64 where float32 has no room for the squares.
-
-    A gradient of 1e-20, as a deep net of sigmoids has, would have norm 0. On the CPU a
-    look at the value waits for nothing.
-    """
-    if product.dtype == torch.float64:
-        return product
-    value = abs(float(product))
-    if _SAFE[0] < value < _SAFE[1] or math.isnan(value) or (value == 0 and is_zero(left)):
-        return product
-    wide = left.double()
-    return torch.dot(wide, wide if right is left else right.double())
-
-
-def is_zero(row: Tensor) -> bool:
-    """Whether all elements are zero, as behind a head that starts at zero; on the CPU."""
-    if not row.numel():
-        return True
-    # Not ``any``: on floats that is many times slower.
-    low, high = torch.aminmax(row)
-    return float(low) == float(high) == 0
 
 
 def _square_elsewhere(row: Tensor) -> Tensor:
@@ -278,7 +206,7 @@ def measure_units(gradient: Tensor, weight: Tensor) -> tuple[list[Tensor], Tenso
 
 def unit_norms(tensor: Tensor) -> Tensor:
     """The norm of each slice along the first axis."""
-    wide = _real(tensor)
+    wide = as_real(tensor)
     if not wide.is_contiguous():
         # What a linear layer's weight gets is a transposition: slow to reduce by its rows.
         axes = tuple(range(1, wide.ndim))
@@ -305,7 +233,7 @@ def _whole(norms: Tensor, tensor: Tensor) -> Tensor:
     if not reads_freely(norms) or norms.dtype == torch.float64:
         return total
     value = float(total)
-    if _SAFE[0] < value < _SAFE[1] or math.isnan(value) or is_zero(flat(tensor)):
+    if SAFE[0] < value < SAFE[1] or math.isnan(value) or is_zero(flat(tensor)):
         return total
     wide = flat(tensor).double()
     return torch.dot(wide, wide)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_viz.core.errors import one_line
-from resnet_viz.measuring.gradients.statistics import dot, flat
+from resnet_viz.measuring.gradients.products import dot, flat
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.structure import Structure
 from resnet_viz.measuring.autograd_graph import Place
 from resnet_viz.measuring.device import model_device, placed, to_host
-from resnet_viz.measuring.gradients.statistics import dot
+from resnet_viz.measuring.gradients.products import dot
 from resnet_viz.measuring.losses import LossFunction
 from resnet_viz.measuring.one_pass import Forwarded, Setting
 from resnet_viz.measuring.paths.graded import Segment, graded_backward, segments_of

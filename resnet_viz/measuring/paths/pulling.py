@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from resnet_viz.measuring.gradients.statistics import flat
+from resnet_viz.measuring.gradients.products import flat
 
 Slots: TypeAlias = list[Tensor | None]
 """The gradient with respect to each output of an autograd node."""

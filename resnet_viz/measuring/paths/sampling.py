@@ -25,7 +25,7 @@ from resnet_viz.analysis.paths import Side, add_shifted, choices
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.paths import PathLengths, SampledLength
 from resnet_viz.measuring.autograd_graph import Place
-from resnet_viz.measuring.gradients.statistics import dot
+from resnet_viz.measuring.gradients.products import dot
 from resnet_viz.measuring.paths.network import Links, Network, in_order
 from resnet_viz.measuring.paths.pulling import Slots, metadata, pull, wide_row
 

@@ -14,7 +14,7 @@ from resnet_viz.analysis.flow_graph import FlowGraph
 from resnet_viz.core.graph import OpId
 from resnet_viz.core.propagation import Moments
 from resnet_viz.measuring.autograd_graph import NodeMap, Place
-from resnet_viz.measuring.gradients.statistics import dot, flat
+from resnet_viz.measuring.gradients.products import dot, flat
 from resnet_viz.measuring.one_pass import Forwarded
 from resnet_viz.measuring.propagation.blocks import BlockPlan
 from resnet_viz.measuring.propagation.moments import Tally, measure_moments, read_moments
