@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_viz.analysis.dominators import ROOT, DominatorTree
+from tests.analysis.work import at_most
 
 
 @st.composite
@@ -48,15 +47,14 @@ def test_common_is_the_deepest_shared_dominator(
     assert tree.common(left, right) == max(shared, default=ROOT)
 
 
-def test_two_hundred_thousand_nodes_in_a_ladder() -> None:
+def test_thirty_thousand_nodes_in_a_ladder() -> None:
     # Every third node joins the two before it; a naive walk up the tree for the
     # long-range joins would be quadratic.
-    start = time.process_time()
     tree = DominatorTree()
     tree.add(0, ())
-    for node in range(1, 200_000):
-        preds = [node - 1] if node % 3 else [node - 1, node - 3]
-        tree.add(node, preds)
-    deepest = tree.common(199_999, 1)
+    with at_most(100 * 30_000):
+        for node in range(1, 30_000):
+            preds = [node - 1] if node % 3 else [node - 1, node - 3]
+            tree.add(node, preds)
+        deepest = tree.common(29_999, 1)
     assert deepest in (0, 1)
-    assert time.process_time() - start < 10
