@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from resnet_viz.core.attribution import Picture
+from resnet_viz.core.pictures import Picture
 
 BATCH_SIZE = 8
 """Samples of gradient flow where nobody says how many."""

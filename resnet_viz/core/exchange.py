@@ -30,7 +30,8 @@ def to_networkx(value: ModelGraph | Report) -> nx.MultiDiGraph:
     ``out_slot, in_slot, shape``. A report adds ``block`` (the join of
     the innermost one; empty for none), ``block_kind``, ``squeeze``, ``stage``,
     ``activation_bytes``, ``saved_bytes`` (for the backward; -1 where not measured) and,
-    where measured, ``grad_l2``, ``grad_rms``, ``param_grad_l2`` to nodes; to edges
+    where measured, ``grad_l2``, ``grad_rms``, ``param_grad_l2``, ``relevance`` and
+    ``relevance_absolute`` to nodes; to edges ``relevance`` (of an operand of a join),
     ``skip`` (``fork->join``; empty for none), ``skip_kind`` and, where measured,
     ``share`` (of the gradient at ``src`` that ``dst`` sends back). Where ``forward``
     raised, the graph has ``failure`` (the exception), ``failure_op``, ``failure_module``,
@@ -75,6 +76,7 @@ def to_networkx(value: ModelGraph | Report) -> nx.MultiDiGraph:
     if report is not None:
         _add_structure(out, graph, report.structure)
         _add_gradients(out, report)
+        _add_relevance(out, report)
     return out
 
 
@@ -120,6 +122,18 @@ def skip_edges(graph: ModelGraph, structure: Structure) -> dict[Edge, Skip]:
                 if edge.src in way:
                     marks.setdefault(edge, skip)
     return marks
+
+
+def _add_relevance(out: nx.MultiDiGraph, report: Report) -> None:
+    relevance = report.attributions.relevance if report.attributions else None
+    for row in relevance.ops if relevance else ():
+        if row.op in out:
+            out.nodes[row.op]["relevance"] = float(row.amount.signed)
+            out.nodes[row.op]["relevance_absolute"] = float(row.amount.absolute)
+    for operand in relevance.operands if relevance else ():
+        for key, data in (out.get_edge_data(operand.src, operand.join) or {}).items():
+            if key.endswith(f">{operand.in_slot}"):
+                data["relevance"] = float(operand.amount.signed)
 
 
 def _add_failure(out: nx.MultiDiGraph, failure: Failure) -> None:

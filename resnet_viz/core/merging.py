@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from resnet_viz.core.chain import Link
 from resnet_viz.core.forward_facts import Activity, NonFinite, NormMode
@@ -28,6 +28,7 @@ from resnet_viz.core.gradient_flow import (
     UnitRatios,
 )
 from resnet_viz.core.magnitudes import quantiles_of
+from resnet_viz.core.means import Mean, together, weighted
 
 _T = TypeVar("_T")
 
@@ -63,8 +64,8 @@ def merge_flows(flows: Sequence[GradientFlow]) -> GradientFlow:
 def _merged(a: GradientFlow, b: GradientFlow) -> GradientFlow:
     _check(a, b)
     total = a.batches + b.batches
-    value, spread = _together(
-        _Mean(a.loss.value, a.loss.spread, a.batches), _Mean(b.loss.value, b.loss.spread, b.batches)
+    value, spread = together(
+        Mean(a.loss.value, a.loss.spread, a.batches), Mean(b.loss.value, b.loss.spread, b.batches)
     )
     merged = replace(
         a,
@@ -116,37 +117,11 @@ def _check(a: GradientFlow, b: GradientFlow) -> None:
 # -- means and spreads -------------------------------------------------------------
 
 
-class _Mean(NamedTuple):
-    """A mean, the sample standard deviation and the number of values."""
-
-    mean: float
-    spread: float | None
-    number: int
-
-
-def _together(a: _Mean, b: _Mean) -> tuple[float, float | None]:
-    """Mean and sample standard deviation of the values behind both."""
-    count = a.number + b.number
-    if count < 2:
-        return _mean(a.mean, a.number, b.mean, b.number), None
-    apart = b.mean - a.mean
-    spreads = ((part.spread or 0.0, part.number - 1) for part in (a, b))
-    squares = sum(spread * spread * freedom for spread, freedom in spreads)
-    squares += apart * apart * (a.number * b.number / count)
-    return _mean(a.mean, a.number, b.mean, b.number), math.sqrt(squares / (count - 1))
-
-
-def _mean(a: float, in_a: int, b: float, in_b: int) -> float:
-    if not in_a or not in_b:
-        return a if in_a else b
-    return (a * in_a + b * in_b) / (in_a + in_b)
-
-
 def _maybe(a: float | None, in_a: int, b: float | None, in_b: int) -> float | None:
     """The mean of what is there."""
     if a is None or b is None:
         return b if a is None else a
-    return _mean(a, in_a, b, in_b)
+    return weighted(a, in_a, b, in_b)
 
 
 def _extreme(
@@ -164,14 +139,14 @@ def _call(a: CallGradient, b: CallGradient) -> CallGradient:
 
 
 def _stats(a: GradientStats, b: GradientStats) -> GradientStats:
-    l2, spread = _together(_Mean(a.l2, a.spread, a.batches), _Mean(b.l2, b.spread, b.batches))
+    l2, spread = together(Mean(a.l2, a.spread, a.batches), Mean(b.l2, b.spread, b.batches))
     zeros = _maybe(a.zero_fraction, a.batches, b.zero_fraction, b.batches)
     histogram = _added(a.histogram, b.histogram)
     return GradientStats(
         # One call may see longer sequences, or fewer samples, in the next batch.
         numel=max(a.numel, b.numel),
         l2=l2,
-        rms=_mean(a.rms, a.batches, b.rms, b.batches),
+        rms=weighted(a.rms, a.batches, b.rms, b.batches),
         low=_extreme(min, a.low, b.low),
         high=_extreme(max, a.high, b.high),
         mean=_maybe(a.mean, a.batches, b.mean, b.batches),
@@ -213,16 +188,16 @@ def _units(a: UnitRatios | None, in_a: int, b: UnitRatios | None, in_b: int) -> 
         return b if a is None else a
     return UnitRatios(
         units=a.units,
-        median=_mean(a.median, in_a, b.median, in_b),
+        median=weighted(a.median, in_a, b.median, in_b),
         high=math.nan if math.isnan(a.high + b.high) else max(a.high, b.high),
-        above=_mean(a.above, in_a, b.above, in_b),
+        above=weighted(a.above, in_a, b.above, in_b),
     )
 
 
 def _cosine(a: Cosine | None, b: Cosine | None) -> Cosine | None:
     if a is None or b is None:
         return b if a is None else a
-    return Cosine(mean=_mean(a.mean, a.count, b.mean, b.count), count=a.count + b.count)
+    return Cosine(mean=weighted(a.mean, a.count, b.mean, b.count), count=a.count + b.count)
 
 
 # -- edges -------------------------------------------------------------------------
@@ -241,15 +216,13 @@ def _shares(a: tuple[EdgeShare, ...], b: tuple[EdgeShare, ...]) -> tuple[EdgeSha
             for side, count in ((first, in_a), (second, in_b))
         )
         n, m = one.batches, other.batches
-        share, spread = _together(
-            _Mean(one.share, one.spread, n), _Mean(other.share, other.spread, m)
-        )
+        share, spread = together(Mean(one.share, one.spread, n), Mean(other.share, other.spread, m))
         return EdgeShare(
             src=src,
             dst=dst,
             share=share,
-            norm_ratio=_mean(one.norm_ratio, n, other.norm_ratio, m),
-            cosine=_mean(one.cosine, n, other.cosine, m),
+            norm_ratio=weighted(one.norm_ratio, n, other.norm_ratio, m),
+            cosine=weighted(one.cosine, n, other.cosine, m),
             spread=spread,
             batches=n + m,
             fork_l2=_maybe(one.fork_l2, n, other.fork_l2, m),

@@ -42,6 +42,13 @@ _OPS = {
     "inplace": "whether it wrote into an argument",
     "source_line": "file.py:line of the call",
 }
+_AMOUNT = {
+    "signed": "relevance: sum of conductances over elements, mean over samples",
+    "absolute": "sum of their magnitudes, mean over samples",
+    "signed_sd": "standard deviation over samples",
+    "absolute_sd": "likewise",
+    "samples": "of how many",
+}
 COLUMNS: dict[str, dict[str, str]] = {
     "graph": _OPS,
     "ops": _OPS
@@ -55,6 +62,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "grad_l2": "norm of the gradient at its output, where measured",
         "grad_rms": "the same per element",
         "param_grad_l2": "norm of its parameters' gradients, where measured",
+        "relevance": "signed relevance of its output, where measured",
+        "relevance_absolute": "sum of the magnitudes of its elements' relevance",
     },
     "skips": {
         "id": "fork->join",
@@ -201,12 +210,46 @@ COLUMNS: dict[str, dict[str, str]] = {
     "attributions": {
         "input": "index of the input sample",
         "picture": "its name, where it is a picture",
+        "source": "the argument of forward it is about; empty at a layer",
         "method": "the method",
         "target": "what was explained",
+        "rank": "0 for the first of several targets",
+        "score": "F(x), what was explained",
+        "probability": "softmax of it, where it is one class of scores",
         "layer": "the layer it was taken at; empty for the input",
         "signed": "whether negative values mean evidence against the target",
         "delta": "completeness delta, where the method claims completeness",
         "relative_delta": "the delta over the change of the output",
+        "deletion_auc": "area under the score while the strongest places go first",
+        "insertion_auc": "the same while they come first",
+        "random_auc": "the same in a random order",
+        "infidelity": "0 accounts for what small changes do, 1 says nothing of it",
+        "max_sensitivity": "how much small noise changes the map",
+        "depends_on_weights": "whether the map changes with the weights; None where not tested",
+        "forced": "why it should not be believed, where it was forced",
         "verdict": "how far to trust it",
+    },
+    "relevance": {
+        "op": "the call",
+        **_AMOUNT,
+        "cut": "whether all of the score goes through it, so that signed is F(x) − F(x′)",
+    },
+    "relevance_operands": {
+        "join": "op where paths meet",
+        "in_slot": "which operand",
+        "src": "op that made it",
+        "role": "shortcut, residual branch, gate or operand",
+        **_AMOUNT,
+    },
+    "relevance_groups": {
+        "by": "block or stage",
+        "key": "the block's join, the stage's name",
+        "module": "smallest module that holds the block",
+        **_AMOUNT,
+        "shortcut": "signed sum of what shortcuts brought to its joins",
+        "branch": "the same of residual branches",
+        "shortcut_absolute": "sum of magnitudes of what shortcuts brought",
+        "branch_absolute": "the same of residual branches",
+        "branch_share": "of the magnitudes of both, those of the branches",
     },
 }

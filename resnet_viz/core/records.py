@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from resnet_viz.core.attribution_records import attribution_records
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.flow_records import (
     FLOW_TABLES,
@@ -18,9 +19,13 @@ from resnet_viz.core.flow_records import (
     propagation_records,
 )
 from resnet_viz.core.record_columns import COLUMNS, COSTS
+from resnet_viz.core.relevance_records import (
+    RELEVANCE_TABLES,
+    relevance_group_records,
+    relevance_records,
+)
 
 if TYPE_CHECKING:
-    from resnet_viz.core.attribution import Attributions
     from resnet_viz.core.finding import Finding
     from resnet_viz.core.graph import ModelGraph, Op
     from resnet_viz.core.report import Report
@@ -30,7 +35,8 @@ Row: TypeAlias = dict[str, object]
 StructureTable = Literal["blocks", "skips", "stages", "costs", "repeats"]
 FlowTable = Literal["parameters", "calls", "shares", "skip_shares", "chain", "activities"]
 ReportTable = (
-    Literal["ops", "findings", "paths", "propagation", "gradient_groups"]
+    Literal["ops", "findings", "paths", "propagation", "gradient_groups", "attributions"]
+    | Literal["relevance", "relevance_operands", "relevance_groups"]
     | StructureTable
     | FlowTable
 )
@@ -110,26 +116,20 @@ def report_records(report: Report, table: ReportTable = "ops") -> list[Row]:
         return propagation_records(found) if found else []
     if table in ("blocks", "stages", "costs", "repeats"):
         return structure_records(report.structure, table)
+    if table == "attributions":
+        return attribution_records(report.attributions) if report.attributions else []
+    if table in (*RELEVANCE_TABLES, "relevance_groups"):
+        return _relevance(report, table)
     raise _unknown(table, ("ops", "findings", *COLUMNS))
 
 
-def attribution_records(attributions: Attributions) -> list[Row]:
-    """Table ``attributions``: one row per map."""
-    names = dict(enumerate(picture.name for picture in attributions.pictures))
-    return [
-        {
-            "input": row.input,
-            "picture": names.get(row.input, ""),
-            "method": row.method,
-            "target": row.target,
-            "layer": row.layer,
-            "signed": row.signed,
-            "delta": row.delta,
-            "relative_delta": row.relative_delta,
-            "verdict": row.verdict,
-        }
-        for row in attributions.maps
-    ]
+def _relevance(report: Report, table: str) -> list[Row]:
+    relevance = report.attributions.relevance if report.attributions else None
+    if relevance is None:
+        return []
+    if table == "relevance_groups":
+        return relevance_group_records(report.structure, relevance)
+    return relevance_records(relevance, table)
 
 
 def _ops(report: Report) -> list[Row]:
@@ -137,8 +137,11 @@ def _ops(report: Report) -> list[Row]:
     stages = {op: stage.name for stage in structure.stages for op in stage.ops}
     blocks = structure.block_of()
     costs = {cost.key: cost for cost in structure.costs.ops}
+    relevance = report.attributions.relevance if report.attributions else None
+    relevant = {row.op: row.amount for row in relevance.ops} if relevance else {}
     rows = []
     for op in report.graph.ops:
+        amount = relevant.get(op.id)
         block, cost = blocks.get(op.id), costs.get(op.id)
         stats = flow.get(op.id) if flow else None
         found = [s.l2 for p in op.parameters if flow and (s := flow.get(p))]
@@ -154,6 +157,8 @@ def _ops(report: Report) -> list[Row]:
                 "grad_l2": stats.l2 if stats else None,
                 "grad_rms": stats.rms if stats else None,
                 "param_grad_l2": sum(x * x for x in found) ** 0.5 if found else None,
+                "relevance": amount.signed if amount else None,
+                "relevance_absolute": amount.absolute if amount else None,
             }
         )
     return rows

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resnet_viz.core.records import ReportTable
 
 Measurement: TypeAlias = GradientFlow | PathGradients | SignalPropagation | Attributions
+ColorBy = Literal["kind", "attribution"]
 Section = Literal["gradient flow", "path gradients", "signal propagation", "attributions"]
 
 
@@ -141,6 +142,8 @@ class RenderOptions:
         engine: Who draws SVG and PNG: ``own``, or ``dot`` where Graphviz is installed.
         fold_repeats: Draw equal parts that follow each other once, marked ``× n``;
             ``None`` does so for large graphs (more than 2,000 ops) only.
+        color_by: What the diagram's nodes are coloured by: the ``kind`` of op, or
+            ``attribution``: their relevance, which must have been measured.
     """
 
     theme: Literal["auto", "light", "dark"] = "auto"
@@ -151,3 +154,4 @@ class RenderOptions:
     diagram_only: bool = False
     engine: Literal["own", "dot"] = "own"
     fold_repeats: bool | None = None
+    color_by: ColorBy = "kind"

@@ -23,17 +23,21 @@ from resnet_viz.core import (
     chain,
     checkpoint,
     comparison,
+    depth_views,
     finding,
     forward_facts,
     gradient_flow,
     graph,
     history,
     paths,
+    pictures,
     proof,
     propagation,
+    relevance,
     report,
     skip_shares,
     structure,
+    trust,
 )
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.experiments import common, degradation, depth, identity, lesions
@@ -42,7 +46,8 @@ SCHEMA = "resnet-viz"
 VERSION = 1
 
 _MODULES = (
-    *(graph, structure, finding, attribution, proof, report, checkpoint),
+    *(graph, structure, finding, proof, report, checkpoint),
+    *(pictures, attribution, trust, relevance, depth_views),
     *(gradient_flow, chain, skip_shares, forward_facts, paths, propagation, history, comparison),
     *(common, lesions, degradation, identity, depth),
 )
@@ -50,7 +55,10 @@ _TYPES: dict[str, type] = {
     name: obj
     for module in _MODULES
     for name, obj in vars(module).items()
-    if isinstance(obj, type) and dataclasses.is_dataclass(obj) and not name.startswith("_")
+    if isinstance(obj, type)
+    and dataclasses.is_dataclass(obj)
+    and obj.__module__ == module.__name__
+    and not name.startswith("_")
 }
 
 
@@ -112,13 +120,18 @@ def _encode(value: object, *, tagged: bool = False) -> Any:
         fields = {
             f.name: _encode(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if f.init and getattr(value, f.name) != f.default
+            if travels(f) and getattr(value, f.name) != f.default
         }
         return {"type": type(value).__name__, **fields} if tagged else fields
     raise TypeError(f"{type(value).__name__} has no place in a core value")
 
 
 _Decoder = Callable[[Any], Any]
+
+
+def travels(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field goes into a document: what is derived, or bulky, does not."""
+    return field.init and bool(field.metadata.get("travels", True))
 
 
 def value_types() -> dict[str, type]:
@@ -151,7 +164,7 @@ def part_from_text(text: str, owner: type, field: str) -> Any:
 @functools.cache
 def _fields(cls: type) -> dict[str, _Decoder]:
     hints = field_types(cls)
-    return {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(cls) if f.init}
+    return {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(cls) if travels(f)}
 
 
 def _dataclass_decoder(cls: type) -> _Decoder:

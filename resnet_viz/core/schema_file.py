@@ -92,7 +92,7 @@ def _definition(cls: type) -> dict[str, Any]:
     required = []
     hints = schema.field_types(cls)
     for field in dataclasses.fields(cls):
-        if not field.init:
+        if not schema.travels(field):
             continue
         words = {"description": described[field.name]} if field.name in described else {}
         properties[field.name] = _of(hints[field.name]) | words

@@ -38,7 +38,8 @@ def test_rows_are_flat_and_have_the_documented_columns(report):
     check("graph", report.graph.to_records())
     for table in ("ops", "skips", "blocks", "stages", "costs", "repeats", "parameters",
                   "calls", "shares", "skip_shares", "chain", "activities", "propagation",
-                  "findings"):  # fmt: skip
+                  "findings", "attributions", "relevance", "relevance_operands",
+                  "relevance_groups"):  # fmt: skip
         check(table, report.to_records(table))
 
 

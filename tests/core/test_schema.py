@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_viz.core import schema
-from resnet_viz.core.attribution import Heatmap
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.gradient_flow import GradientStats
 from resnet_viz.core.graph import How, ModelGraph
+from resnet_viz.core.pictures import Heatmap
 from resnet_viz.core.report import Provenance, Report
 from resnet_viz.core.schema import from_json, to_json
 from tests.core.values import any_value, graphs, residual_graph

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_viz.core.attribution import Attribution, Attributions, Heatmap
+from resnet_viz.core.attribution import Attribution, Attributions
 from resnet_viz.core.gradient_flow import (
     CallGradient,
     EdgeShare,
@@ -20,6 +20,7 @@ from resnet_viz.core.gradient_flow import (
     combine,
 )
 from resnet_viz.core.graph import OpId
+from resnet_viz.core.pictures import Heatmap
 from resnet_viz.core.progress import SILENT
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import SKIP_KINDS, Block, Skip, Structure

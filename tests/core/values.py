@@ -10,7 +10,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from resnet_viz.core.attribution import Heatmap
 from resnet_viz.core.graph import (
     Edge,
     GraphOutput,
@@ -24,6 +23,8 @@ from resnet_viz.core.graph import (
     TensorSpec,
     make_op_id,
 )
+from resnet_viz.core.pictures import Heatmap
+from resnet_viz.core.schema import travels
 
 floats = st.floats(allow_nan=False)
 specs = st.builds(
@@ -117,7 +118,7 @@ def any_value(hint: Any) -> st.SearchStrategy[Any]:
     if isinstance(hint, typing.NewType):
         return any_value(hint.__supertype__)
     hints = typing.get_type_hints(hint)
-    names = [field.name for field in dataclasses.fields(hint) if field.init]
+    names = [field.name for field in dataclasses.fields(hint) if travels(field)]
     return st.builds(hint, **{name: any_value(hints[name]) for name in names})
 
 
