@@ -1,0 +1,1 @@
+"""Which places of its operands each op of a graph reaches, for receptive fields."""
