@@ -11,16 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_viz.core.attribution import Picture
 from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError
-from resnet_viz.sources.data import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    default_photograph,
-    load_image,
-    preprocess,
-)
+from resnet_viz.core.pictures import Picture
+from resnet_viz.sources.data import as_taken, default_photograph, load_image
 from resnet_viz.sources.finding import find_input
 from resnet_viz.sources.input_values import make_inputs
 from resnet_viz.sources.inputs import InputSpec
@@ -190,8 +184,8 @@ def made_batch(
 
 
 def takes_photographs(specs: Sequence[InputSpec]) -> bool:
-    """Whether the model has one input, and that a 3-channel image."""
-    return len(specs) == 1 and len(specs[0].shape) == 4 and specs[0].shape[1] == 3
+    """Whether the model has one input, and that an image of one or three channels."""
+    return len(specs) == 1 and len(specs[0].shape) == 4 and specs[0].shape[1] in (1, 3)
 
 
 def photographs(
@@ -206,9 +200,10 @@ def photographs(
     """Photographs as the model sees them, and as a person does.
 
     Args:
-        loaded: Brings mean, std and size where its source publishes them.
-        spec: The model's image input ``(N, 3, H, W)``.
-        paths: Files; the default photograph where there are none.
+        loaded: Brings mean and std where its source publishes them, and pictures of its own.
+        spec: The model's image input, ``(N, 1, H, W)`` or ``(N, 3, H, W)``.
+        paths: Files; the model's own pictures, or else the default photograph, where there
+            are none.
         size: Side of the crop; the input's own size if ``None``.
         mean: Per channel; the model's, else ImageNet's, if ``None``.
         std: Likewise.
@@ -216,19 +211,16 @@ def photographs(
     Raises:
         UserError: If a file is missing or is no image.
     """
-    files = [Path(p) for p in paths] or [default_photograph()]
-    crop = size or (spec.shape[2], spec.shape[3])
+    files = [Path(p) for p in paths] or loaded.images or [default_photograph()]
+    crop = (size, size) if size else (spec.shape[2], spec.shape[3])
     tensors, pictures = [], []
     for file in files:
-        tensor, shown = preprocess(
-            load_image(file),
-            crop,
-            mean or loaded.mean or IMAGENET_MEAN,
-            std or loaded.std or IMAGENET_STD,
+        tensor, shown = as_taken(
+            load_image(file), spec.shape[1], crop, mean or loaded.mean, std or loaded.std
         )
         tensors.append(tensor)
         data = io.BytesIO()
-        shown.save(data, "WEBP", quality=85)
+        shown.save(data, "WEBP", lossless=shown.width * shown.height <= 64 * 64, quality=85)
         pictures.append(
             Picture(
                 name=file.name,

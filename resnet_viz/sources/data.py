@@ -93,11 +93,6 @@ def preprocess(
     Raises:
         UserError: If mean and std are not three numbers each, or a std is 0.
     """
-    if len(mean) != 3 or len(std) != 3 or 0 in std:
-        raise UserError(
-            f"mean {mean} and std {std} do not suit an RGB image: give three numbers each, "
-            "no std of 0"
-        )
     height, width = (size, size) if isinstance(size, int) else size
     image = image.convert("RGB")
     short_side = max(round(height * 256 / 224), round(width * 256 / 224))
@@ -109,8 +104,56 @@ def preprocess(
     crop = image.resize(resized, Image.Resampling.BILINEAR).crop(
         (left, top, left + width, top + height)
     )
-    pixels = torch.frombuffer(bytearray(crop.tobytes()), dtype=torch.uint8)
-    values = pixels.view(height, width, 3).permute(2, 0, 1).to(torch.float32).div(255)
-    scale = (torch.tensor(v, device="cpu").view(3, 1, 1) for v in (mean, std))
-    mean_values, std_values = scale
-    return ((values - mean_values) / std_values).contiguous(), crop
+    return _normalised(crop, mean, std), crop
+
+
+def as_taken(
+    image: Image.Image,
+    channels: int,
+    size: tuple[int, int],
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> tuple[Tensor, Image.Image]:
+    """An image of any size as a model of one or three channels takes it, and as a person does.
+
+    One that is no larger than the input, and of its proportions, is resized whole; any other
+    is resized and cropped as ``preprocess`` does. A model of one channel gets its greys.
+
+    Args:
+        image: Any image.
+        channels: 1 or 3.
+        size: Height and width.
+        mean: Per channel, for values in 0 to 1; one for all, or ImageNet's if ``None``.
+        std: Likewise. Of three numbers for one channel it gets what they make on average.
+
+    Returns:
+        A float32 tensor ``(channels, H, W)``, and an RGB image of that size.
+
+    Raises:
+        UserError: If mean and std are neither one number nor three, or a std is 0.
+    """
+    height, width = size
+    middle, spread = mean or IMAGENET_MEAN, std or IMAGENET_STD
+    middle, spread = (value * 3 if len(value) == 1 else value for value in (middle, spread))
+    if channels == 1:
+        image = image.convert("L")
+    fits = image.width <= width and image.height <= height
+    if fits and image.width * height == image.height * width:
+        whole = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+        tensor, shown = _normalised(whole, middle, spread), whole
+    else:
+        tensor, shown = preprocess(image, size, middle, spread)
+    return (tensor if channels == 3 else tensor.mean(0, keepdim=True)), shown
+
+
+def _normalised(image: Image.Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """The pixels of an RGB image, ``(3, H, W)``."""
+    if len(mean) != 3 or len(std) != 3 or 0 in std:
+        raise UserError(
+            f"mean {mean} and std {std} do not suit an RGB image: give three numbers each, "
+            "no std of 0"
+        )
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    values = pixels.view(image.height, image.width, 3).permute(2, 0, 1).to(torch.float32).div(255)
+    middle, spread = (torch.tensor(v, device="cpu").view(3, 1, 1) for v in (mean, std))
+    return ((values - middle) / spread).contiguous()

@@ -18,6 +18,7 @@ from torch import nn
 
 from resnet_viz.core.errors import UserError, listed, one_line
 from resnet_viz.core.units import nbytes
+from resnet_viz.sources.labels import transformers_labels
 from resnet_viz.sources.libraries import Made, import_library
 from resnet_viz.sources.names import did_you_mean
 from resnet_viz.sources.user_code import blame
@@ -76,6 +77,7 @@ def transformers_model(
     return Made(
         model=model,
         source=f"transformers {transformers.__version__}" + (", own code" if own_code else ""),
+        labels=transformers_labels(config),
     )
 
 

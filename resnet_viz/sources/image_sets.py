@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.units import count, shape
-from resnet_viz.sources.data import IMAGENET_MEAN, IMAGENET_STD, load_image, preprocess
+from resnet_viz.sources.data import as_taken, load_image
 from resnet_viz.sources.datasets.folders import class_files, image_files
 from resnet_viz.sources.datasets.load import load_digits
 from resnet_viz.sources.libraries import import_library
@@ -173,26 +172,13 @@ def _opened(name: str, folder: Path | None) -> Any:
 
 def _prepared(takes: ImageInput) -> str:
     whose = "the model's" if takes.mean and takes.std else "ImageNet's"
-    greys = ", channels averaged" if takes.channels == 1 else ""
+    greys = ", turned grey" if takes.channels == 1 else ""
     return f"as {takes}, {whose} mean and std{greys}"
 
 
 def _photograph(image: Image.Image, takes: ImageInput) -> Tensor:
-    """An image of any size as the model takes it.
-
-    One that is larger is resized and cropped as in evaluation, a smaller one resized whole.
-    """
-    known = takes.mean is not None and takes.std is not None and len(takes.mean) == 3
-    mean, std = (takes.mean, takes.std) if known else (IMAGENET_MEAN, IMAGENET_STD)
-    if image.width <= takes.width and image.height <= takes.height:
-        image = image.convert("RGB").resize((takes.width, takes.height), Image.Resampling.BILINEAR)
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-        values = pixels.view(takes.height, takes.width, 3).permute(2, 0, 1).to(torch.float32) / 255
-        middle, width = (torch.tensor(v, device="cpu").view(3, 1, 1) for v in (mean, std))
-        tensor = ((values - middle) / width).contiguous()
-    else:
-        tensor, _ = preprocess(image, (takes.height, takes.width), mean or (), std or ())
-    return tensor if takes.channels == 3 else tensor.mean(0, keepdim=True)
+    size = (takes.height, takes.width)
+    return as_taken(image, takes.channels, size, takes.mean, takes.std)[0]
 
 
 def _fitted(image: Tensor, takes: ImageInput) -> Tensor:

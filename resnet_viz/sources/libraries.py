@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.sources.family.key_maps import translated
+from resnet_viz.sources.labels import timm_labels, torchvision_labels
 from resnet_viz.sources.names import did_you_mean
 from resnet_viz.sources.user_models import call
 
@@ -25,15 +26,17 @@ class Made:
     input_size: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Weights that torchvision publishes, and the images they were trained on."""
+    """Weights that torchvision publishes, and the images and classes they were trained on."""
 
     state: Mapping[str, Tensor]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    labels: tuple[str, ...] = ()
 
 
 def torchvision_model(name: str, args: Mapping[str, Any], *, meta: bool = False) -> Made:
@@ -57,24 +60,21 @@ def torchvision_model(name: str, args: Mapping[str, Any], *, meta: bool = False)
         options["init_weights"] = True  # What they do anyway, without their warning.
     options |= args
     model = call(builder, options, what=f"torchvision:{name}", folder=None, meta=meta)
-    size, mean, std = _torchvision_data(torchvision, name)
-    return Made(
-        model=model,
-        source=f"torchvision {torchvision.__version__}",
-        input_size=size,
-        mean=mean,
-        std=std,
-    )
+    made = Made(model=model, source=f"torchvision {torchvision.__version__}")
+    try:
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+    except (AttributeError, ValueError):
+        return made
+    size, mean, std = _torchvision_data(weights)
+    labels = torchvision_labels(weights, args)
+    return replace(made, input_size=size, mean=mean, std=std, labels=labels)
 
 
 def _torchvision_data(
-    torchvision: ModuleType, name: str
+    weights: Any,
 ) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Input size, mean and std of the weights that torchvision recommends."""
-    try:
-        transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    except (AttributeError, ValueError):
-        return None, None, None
+    """Input size, mean and std of published weights."""
+    transforms = weights.transforms()
     side = getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None)
     size = None
     if side is not None:
@@ -115,7 +115,8 @@ def torchvision_weights(name: str, tag: str) -> Published:
             f"{weights.url} where there is a network and give --weights FILE"
         ) from error
     mean, std = _mean_std(weights.transforms())
-    return Published(state=translated(None, state), mean=mean, std=std)
+    labels = torchvision_labels(weights, {})
+    return Published(state=translated(None, state), mean=mean, std=std, labels=labels)
 
 
 def timm_model(name: str, args: Mapping[str, Any], *, meta: bool = False) -> Made:
@@ -144,6 +145,7 @@ def timm_model(name: str, args: Mapping[str, Any], *, meta: bool = False) -> Mad
         input_size=(1, *config["input_size"]),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        labels=timm_labels(model),
     )
 
 

@@ -20,8 +20,10 @@ from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError, listed
 from resnet_viz.sources import config_files, libraries, user_models
 from resnet_viz.sources.family.net_config import NetConfig
+from resnet_viz.sources.labels import IMAGENET_CLASSES, imagenet_labels
 from resnet_viz.sources.names import did_you_mean
 from resnet_viz.sources.seeding import seeded
+from resnet_viz.sources.trained import nets
 from resnet_viz.sources.unwrapping import unwrap
 from resnet_viz.sources.user_code import import_file, import_name, on_path
 from resnet_viz.sources.variants import VARIANTS, build, configure
@@ -32,6 +34,7 @@ FORMS = (
     "a variant (resnet-viz models lists them), net.toml, torchvision:NAME, timm:NAME, "
     "hf:PATH_OR_ID, path/to/file.py:Name, pkg.mod:Name or model.pt2"
 )
+_OWN = "resnet-viz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,10 @@ class Loaded:
         input_size: ``(1, C, H, W)`` it was made for, where that is known.
         mean: Per channel, of the images it was trained on, where that is known.
         std: Likewise.
+        labels: Names of its classes, by index, where they are known.
+        images: Pictures of its own data, to explain where none are given.
+        data: The data it was trained on, which gradients are measured on where nothing is
+            given; empty where that is not at hand.
         folder: Folder that has to be on ``sys.path`` while it runs.
         notes: One line each: what was taken off it, what it lacks.
         hollow: Why it has no values, where its wrapper keeps them elsewhere; else empty.
@@ -85,6 +92,9 @@ class Loaded:
     input_size: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    labels: tuple[str, ...] = ()
+    images: tuple[Path, ...] = ()
+    data: str = ""
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     hollow: str = ""
@@ -196,11 +206,30 @@ def look_inside(loaded: Loaded, what: str) -> Loaded:
     )
 
 
+def _from_trained(spec: ModelSpec) -> Loaded | None:
+    # Changed, or with weights from elsewhere, it is a variant like any other.
+    if spec.text not in nets.NETS or spec.args or spec.weights is not None:
+        return None
+    loaded = _from_config(spec, VARIANTS[spec.text], variant=spec.text, name=spec.text, source=_OWN)
+    facts = nets.read_facts(spec.text)
+    if not spec.meta:
+        apply_weights(loaded.model, nets.read_tensors(spec.text), source=_OWN, name=spec.text)
+    return replace(
+        loaded,
+        weights_note=facts.note,
+        mean=facts.mean,
+        std=facts.std,
+        labels=facts.labels,
+        images=nets.own_pictures(spec.text),
+        data=facts.data,
+    )
+
+
 def _from_variant(spec: ModelSpec) -> Loaded | None:
     if spec.text not in VARIANTS:
         return None
     config = configure(spec.text, **dict(spec.args))
-    return _from_config(spec, config, variant=spec.text, name=spec.text, source="resnet-viz")
+    return _from_config(spec, config, variant=spec.text, name=spec.text, source=_OWN)
 
 
 def _from_config_file(spec: ModelSpec) -> Loaded | None:
@@ -216,7 +245,14 @@ def _from_config(
 ) -> Loaded:
     with torch.device("meta") if spec.meta else nullcontext():
         model = build(config)
-    loaded = Loaded(model=model, name=name, source=source, input_size=config.input_size)
+    named = variant and config.num_classes == IMAGENET_CLASSES
+    loaded = Loaded(
+        model=model,
+        name=name,
+        source=source,
+        input_size=config.input_size,
+        labels=imagenet_labels() if named else (),
+    )
     tag = _tag(spec)
     if tag is None:
         return loaded
@@ -237,7 +273,8 @@ def _from_torchvision(spec: ModelSpec) -> Loaded | None:
     if tag is not None:
         published = libraries.torchvision_weights(name, tag)
         apply_weights(made.model, published.state, source=tag, name=name)
-        made = replace(made, mean=published.mean, std=published.std)
+        labels = published.labels if made.labels else ()
+        made = replace(made, mean=published.mean, std=published.std, labels=labels)
     return Loaded(
         model=made.model,
         name=name,
@@ -246,6 +283,7 @@ def _from_torchvision(spec: ModelSpec) -> Loaded | None:
         input_size=made.input_size,
         mean=made.mean,
         std=made.std,
+        labels=made.labels,
     )
 
 
@@ -262,6 +300,7 @@ def _from_timm(spec: ModelSpec) -> Loaded | None:
         input_size=made.input_size,
         mean=made.mean,
         std=made.std,
+        labels=made.labels,
     )
 
 
@@ -273,7 +312,7 @@ def _from_transformers(spec: ModelSpec) -> Loaded | None:
     from resnet_viz.sources.hugging_face_models import model_name, transformers_model
 
     made = transformers_model(place, dict(spec.args), trust=spec.trust_remote_code, meta=spec.meta)
-    return Loaded(model=made.model, name=model_name(place), source=made.source)
+    return Loaded(model=made.model, name=model_name(place), source=made.source, labels=made.labels)
 
 
 def _from_archive(spec: ModelSpec) -> Loaded | None:
@@ -343,6 +382,7 @@ def _from_user(model: Any, name: str, source: str, folder: Path) -> Loaded:
 
 
 LOADERS: dict[str, Loader] = {
+    "trained": _from_trained,
     "variant": _from_variant,
     "torchvision": _from_torchvision,
     "timm": _from_timm,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_viz.core.errors import UserError
 from resnet_viz.sources.family.closed_forms import closed_form
 from resnet_viz.sources.family.families import module_of
-from resnet_viz.sources.family.named import he, others, preactivated, refined, wider
+from resnet_viz.sources.family.named import he, others, preactivated, refined, trained, wider
 from resnet_viz.sources.family.named.table import Table
 from resnet_viz.sources.family.net_config import NetConfig
 from resnet_viz.sources.names import did_you_mean
@@ -27,6 +27,7 @@ TABLES: tuple[Table, ...] = (
     *refined.TABLES,
     *preactivated.TABLES,
     *others.TABLES,
+    *trained.TABLES,
 )
 """The named nets of each paper, in the order they are listed in."""
 VARIANTS: dict[str, NetConfig] = {

@@ -139,7 +139,7 @@ def test_a_flat_folder_has_no_labels_and_says_so(tmp_path: Path) -> None:
         "all 3 images",
         "without labels",
         "the model's mean",
-        "averaged",
+        "turned grey",
         "9 batches were",
     ):
         assert words in feed.words

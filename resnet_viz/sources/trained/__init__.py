@@ -1,0 +1,1 @@
+"""Nets that come with their weights, so that there is something learned to look at offline."""
