@@ -11,10 +11,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from harness import PAIRS, Ratio, timed
+from harness import PAIRS, Ratio, kilobytes, timed
 
 NETS = {"resnet50": 8, "vit_b_16": 4}
 """torchvision's, by their batch; images of 224 pixels."""
@@ -172,16 +171,10 @@ def _needed(net: str, run: str) -> float:
 def peak(net: str, run: str) -> float:
     """Megabytes that two runs need beyond the net and its batch."""
     work = Bench(net).runs[run]
-    before = _kilobytes("VmRSS")
+    before = kilobytes("VmRSS")
     for _ in range(2):
         work()
-    # Not ``ru_maxrss``: a process inherits that of the one that started it.
-    return (_kilobytes("VmHWM") - before) / 1e3
-
-
-def _kilobytes(name: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition(f"{name}:")[2].split()[0])
+    return (kilobytes("VmHWM") - before) / 1e3
 
 
 def on_gpu(net: str, count: int) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 PAIRS = 9
 
@@ -67,6 +68,15 @@ def timed(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
+
+
+def kilobytes(name: str) -> int:
+    """A row of what the kernel says of this process: ``VmRSS``, or its peak ``VmHWM``.
+
+    Not ``ru_maxrss``: a process inherits that of the one that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition(f"{name}:")[2].split()[0])
 
 
 def process(*arguments: str) -> float:
