@@ -20,10 +20,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 import resnet_viz as rv
+from resnet_viz.analysis import annotate
 from resnet_viz.cli import main as rv_main
+from resnet_viz.core.attribution import Attributions
+from resnet_viz.core.attribution_options import AttributionOptions
+from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.schema import to_json
+from resnet_viz.measuring import attributions_of
+from resnet_viz.measuring.context import MeasureContext
 from resnet_viz.measuring.processes.distributed import gather_flow, process_group
 
 WORLD, STEPS = 2, 2
@@ -89,6 +95,25 @@ def measured(model: nn.Module, data: Any, **options: Any) -> GradientFlow:
     )
 
 
+def attributed(rank: int) -> Attributions:
+    """The attributions of a process's batches, relevance over all of them."""
+    net, batches = make_net(), [Batch(args=(x,)) for x, _ in make_loader(rank)]
+    graph = rv.trace(net, input_data=batches[0].args[0])
+    return attributions_of(
+        MeasureContext(
+            model=net,
+            graph=graph,
+            structure=annotate(graph),
+            batches=lambda: iter(batches),
+            samples=batches[0],
+            data_given=True,
+            attribution=AttributionOptions(
+                n_steps=8, methods=("saliency",), trust="off", stages=False
+            ),
+        )
+    )
+
+
 def sharded() -> nn.Module:
     net = make_net()
     for block in net.blocks:
@@ -124,6 +149,7 @@ def in_our_group(rank: int, write: Callable[[str, str], None]) -> None:
         torch.manual_seed(rank)
         other = measured_alone(Net(), rank)
         write("other weights", refused(lambda: gather_flow(other)))
+        write("attributions", to_json(attributed(rank)))
         bad = broken if rank else F.cross_entropy
         write(
             "one raises",
@@ -132,7 +158,6 @@ def in_our_group(rank: int, write: Callable[[str, str], None]) -> None:
 
 
 def measured_alone(net: nn.Module, rank: int) -> GradientFlow:
-    from resnet_viz.core.batch import Batch
     from resnet_viz.measuring.gradients.measure import measure_gradients
 
     x, y = make_loader(rank)[0]

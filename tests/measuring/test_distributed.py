@@ -20,9 +20,10 @@ from resnet_viz.analysis import annotate
 from resnet_viz.analysis.skip_shares import skip_shares_of
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.merging import merge_flows
+from resnet_viz.core.relevance_merging import merge_relevance
 from resnet_viz.core.schema import from_json
 from resnet_viz.measuring.processes import distributed
-from tests.measuring.ranks import STEPS, WORLD, make_loader, make_net, own_flow
+from tests.measuring.ranks import STEPS, WORLD, attributed, make_loader, make_net, own_flow
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,6 +183,14 @@ def test_parameters_of_ddp_and_fsdp_have_the_gradient_of_the_mean_loss(
 
 def test_ddp_and_fsdp_agree_to_the_last_statistic(written: Path) -> None:
     assert_same(plain(flow(written, "fsdp")), plain(flow(written, "ddp")))
+
+
+def test_relevance_on_two_processes_is_that_of_one_that_merges(written: Path) -> None:
+    found = [from_json(text).relevance for text in said(written, "attributions")]
+    wanted = merge_relevance([attributed(rank).relevance for rank in range(WORLD)])
+    assert found[0] == found[1]
+    assert (found[0].ranks, found[0].batches, found[0].samples) == (WORLD, WORLD * STEPS, 16)
+    assert_same(replace(found[0], ranks=1), wanted)
 
 
 def test_in_a_group_of_somebody_else_a_plain_model_is_measured_alone(written: Path) -> None:

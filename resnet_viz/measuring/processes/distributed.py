@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnet_viz.core import errors
 from resnet_viz.core.errors import ResnetVizError, UserError, one_line
 
 if TYPE_CHECKING:
     from resnet_viz.core.gradient_flow import GradientFlow
+
+T = TypeVar("T")
 
 _ours = False
 """Whether the present process group is one that this tool joined."""
@@ -142,20 +144,32 @@ def measure_together(
     """
     if same_parameters:
         return gather_flow(measure(), same_parameters=True)
-    flow: GradientFlow | None = None
+    return _merged(measured_by_all(measure), None)
+
+
+def measured_by_all(measure: Callable[[], T]) -> list[T]:
+    """What every process measured, in order of rank; what one raises, every one raises.
+
+    Args:
+        measure: Measures on this process, without a word to the others.
+
+    Raises:
+        ResnetVizError: As ``measure`` does, on any process.
+    """
+    value: T | tuple[str, str]
     own: ResnetVizError | None = None
     try:
-        flow = measure()
+        value = measure()
     except ResnetVizError as error:
-        own = error
-    found = _gathered(flow if own is None else (type(own).__name__, str(own)))
+        own, value = error, (type(error).__name__, str(error))
+    found = _gathered(value)
     if own is not None:
         raise own
     for index, one in enumerate(found):
         if isinstance(one, tuple):
             kind = getattr(errors, one[0], UserError)
             raise kind(f"process {index} of {len(found)}: {one[1]}")
-    return _merged(found, None)
+    return found
 
 
 def _gathered(value: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""How much every op, block and branch added to the score on the way from x′ to x."""
