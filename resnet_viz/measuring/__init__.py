@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from resnet_viz.core.gradient_flow import GradientFlow
     from resnet_viz.core.paths import PathGradients
     from resnet_viz.core.propagation import SignalPropagation
+    from resnet_viz.core.relevance import Relevance
     from resnet_viz.core.report import Measurement
     from resnet_viz.measuring.context import MeasureContext
 
@@ -103,26 +104,56 @@ def signal_propagation_of(context: MeasureContext) -> SignalPropagation:
 
 
 def attributions_of(context: MeasureContext) -> Attributions:
-    """Attributions of the context's samples."""
-    from resnet_viz.measuring.attributions.measure import attribute_inputs
+    """Attributions of the context's samples; of data that were given, relevance over them all.
 
-    samples = context.samples
-    return attribute_inputs(
+    Of several processes that measure one model, relevance over the batches of all of them.
+    """
+    from resnet_viz.core.attribution import Attributions
+    from resnet_viz.measuring.attributions.measure import attribute_inputs
+    from resnet_viz.measuring.processes.distributed import our_part
+
+    samples, options = context.samples, context.attribution
+    relevance, left_out = None, ""
+    if context.data_given and options.relevance:
+        # First: no process may wait for one that had nothing to attribute.
+        relevance, left_out = _relevance_of_data(context)
+        options = replace(options, relevance=False)
+        if our_part()[0]:
+            # One of several processes: the first one has the maps.
+            return Attributions(pictures=(), maps=(), relevance=relevance)
+    found = attribute_inputs(
         context.model,
         samples.args,
         samples.kwargs,
         graph=context.graph,
         structure=context.structure,
-        target=context.target,
-        methods=context.methods,
-        layer=context.layer,
-        n_steps=context.n_steps,
+        options=options,
+        labels=context.labels,
         pictures=samples.pictures,
         device=context.device,
         progress=context.progress,
         note=context.note,
         seed=context.seed,
     )
+    if not context.data_given:
+        return found
+    note = " ".join(filter(None, (found.note, left_out)))
+    return replace(found, relevance=relevance, note=note)
+
+
+def _relevance_of_data(context: MeasureContext) -> tuple[Relevance | None, str]:
+    """Relevance over all batches, or why there is none."""
+    from resnet_viz.core.errors import NotApplicableError
+    from resnet_viz.measuring.attributions.relevance.datasets import relevance_of_data
+    from resnet_viz.measuring.processes.distributed import measures_together
+    from resnet_viz.measuring.processes.sharded import is_sharded
+
+    sharded = is_sharded(context.model)
+    together = measures_together(replicated=context.replicated, sharded=sharded)
+    try:
+        return relevance_of_data(context, together=together), ""
+    except NotApplicableError as error:
+        return None, f"The relevance of blocks is left out: {error}."
 
 
 MEASUREMENTS: dict[str, Callable[[MeasureContext], Measurement]] = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from resnet_viz.core.attribution_options import AttributionOptions
 from resnet_viz.core.batch import Batch
 from resnet_viz.core.gradient_flow import Stats
 from resnet_viz.core.graph import ModelGraph
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from resnet_viz.measuring.losses import LossFunction
 
-DEFAULT_METHODS = ("integrated_gradients", "saliency", "layer_grad_cam")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureContext:
@@ -31,6 +30,8 @@ class MeasureContext:
         structure: What was found in the trace.
         batches: Makes the batches that gradients are measured on, in turn.
         samples: What attributions explain.
+        data_given: Whether ``batches`` are of data that somebody gave, so that relevance is
+            measured over all of them, not over ``samples``.
         loss_fn: ``loss_fn(outputs, targets)``, or ``None`` for the default rule.
         mode: Train or eval mode of gradient flow; the model's own if ``None``.
         stats: How much gradient flow measures.
@@ -45,10 +46,8 @@ class MeasureContext:
         steps: Lanczos steps to its extreme singular values.
         jacobian_samples: Samples whose Jacobian is looked at.
         block_spectra: Whether to look at each block's Jacobian, too.
-        target: What attributions explain: a class, or ``None`` for the strongest.
-        methods: Names of attribution methods.
-        layer: For methods that look at a layer: a module path, or ``auto``.
-        n_steps: Steps of path methods.
+        attribution: What is asked of attributions.
+        labels: Names of the classes, where they are known.
         device: Where to run; ``None`` for where the model is.
         seed: Of everything random.
         note: What the reader of attributions must know first.
@@ -60,6 +59,7 @@ class MeasureContext:
     structure: Structure
     batches: Callable[[], Iterator[Batch]]
     samples: Batch
+    data_given: bool = False
     loss_fn: LossFunction | None = None
     mode: Literal["train", "eval"] | None = None
     stats: Stats = "default"
@@ -73,10 +73,8 @@ class MeasureContext:
     steps: int = 12
     jacobian_samples: int = 1
     block_spectra: bool = False
-    target: int | str | None = None
-    methods: tuple[str, ...] = DEFAULT_METHODS
-    layer: str = "auto"
-    n_steps: int = 50
+    attribution: AttributionOptions = field(default_factory=AttributionOptions)
+    labels: tuple[str, ...] = ()
     device: torch.device | None = None
     seed: int = 0
     note: str = ""

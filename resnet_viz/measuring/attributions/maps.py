@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from resnet_viz.core.attribution import Bar, Heatmap
+from resnet_viz.core.attribution import Bar
+from resnet_viz.core.pictures import Heatmap
 from resnet_viz.core.units import percent, scientific
-from resnet_viz.measuring.attributions.methods import Method
+
+Fold: TypeAlias = Literal["sum", "magnitude"]
 
 MOST_BARS = 40
 """Bars shown of one input; the strongest are kept."""
@@ -23,10 +27,24 @@ def is_image(tensor: Tensor) -> bool:
     return tensor.ndim == 4 and tensor.shape[1] <= 4 and tensor.shape[2] * tensor.shape[3] > 1
 
 
-def heatmap_of(values: Tensor, method: Method) -> Heatmap:
-    """The map of one sample's attributions ``(C, H, W)``, folded over channels."""
-    folded = values.sum(0) if method.fold == "sum" else values.abs().amax(0)
-    return quantised(folded)
+def folded(values: Tensor, fold: Fold, *, signed: bool) -> Tensor:
+    """One number per place of one sample's attributions ``(C, places…)``.
+
+    The sum over channels, or the value of largest magnitude; its sign is kept where it means
+    something.
+    """
+    if fold == "sum":
+        return values.sum(0)
+    largest = values.gather(0, values.abs().argmax(0, keepdim=True)).squeeze(0)
+    return largest if signed else largest.abs()
+
+
+def enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map ``(h, w)`` at another size, bilinear, as captum enlarges it."""
+    if tuple(values.shape) == size:
+        return values
+    four = values[None, None]
+    return functional.interpolate(four, size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def quantised(values: Tensor) -> Heatmap:
@@ -50,27 +68,35 @@ class Bars:
     left_out: str = ""
 
 
-def bars_of(values: Tensor, method: Method, axis: int, labels: list[str], noun: str) -> Bars:
+def bars_of(
+    values: Tensor, fold: Fold, axis: int, labels: list[str], noun: str, *, signed: bool
+) -> Bars:
     """One bar per place along ``axis`` of one sample's attributions.
 
     Args:
         values: Attributions of one sample, of any shape.
-        method: Says how the other axes fold into one number.
+        fold: How the other axes become one number: their sum or their norm.
         axis: The axis that is kept.
         labels: One per place along it.
         noun: What a place is (``feature``); sequences keep their order, features come
             strongest first.
+        signed: Whether signs mean something, so that the norm has none.
     """
     table = values.detach().cpu().to(torch.float64)
     table = table.movedim(axis, 0) if table.ndim else table[None]
     table = table.reshape(len(table), -1)
-    numbers = table.sum(1) if method.fold == "sum" else table.norm(dim=1)
+    if fold == "sum":
+        numbers = table.sum(1)
+    elif signed:
+        numbers = folded(table.T, fold, signed=True)
+    else:
+        numbers = table.norm(dim=1)
     order = numbers.abs().argsort(descending=True, stable=True)
     kept, rest = order[:MOST_BARS], order[MOST_BARS:]
     left_out = ""
     if len(rest):
         left_out = f"Shown are the {MOST_BARS} strongest of {len(order)} {noun}s"
-        if method.fold == "sum":
+        if fold == "sum":
             left_out += f"; the others sum to {scientific(float(numbers[rest].sum()))}"
         left_out += "."
     if noun != "feature" or not len(rest):
@@ -81,17 +107,23 @@ def bars_of(values: Tensor, method: Method, axis: int, labels: list[str], noun: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completeness:
-    """How far attributions miss F(x) − F(x′).
+    """How far attributions miss what they claim to sum to.
 
     Attributes:
-        difference: F(x) − F(x′).
+        difference: F(x) − F(x′), or what else they claim.
         delta: The difference less the sum of the attributions.
         rounding: Differences below this are rounding errors of the model's dtype.
+        symbol: The difference as a formula.
+        against: What it is counted from, in words.
+        remedy: What would bring the sum nearer; empty where nothing does.
     """
 
     difference: float
     delta: float
     rounding: float = 0.0
+    symbol: str = "F(x) − F(x′)"
+    against: str = ""
+    remedy: str = ""
 
     @property
     def relative(self) -> float | None:
@@ -100,18 +132,23 @@ class Completeness:
             return None
         return abs(self.delta / self.difference)
 
-    def verdict(self, baseline: str, n_steps: int) -> str:
+    def verdict(self) -> str:
         """How far to trust the sum, in one sentence."""
-        moved = f"F(x) − F(x′) = {scientific(self.difference)}"
+        moved = f"{self.symbol} = {scientific(self.difference)}"
+        counted = f", counted from {self.against}" if self.against else ""
         if self.relative is None:
-            return f"The score is the same at the baseline ({baseline}): try another baseline."
+            return (
+                f"The score is the same at {self.against}: try another baseline."
+                if self.against
+                else "The score is zero, so there is nothing to hand back."
+            )
         if self.relative <= COMPLETE:
             missed = percent(self.relative) if self.relative >= 0.0005 else "less than 0.1 %"
-            return (
-                f"Complete to {missed}: the values sum to {moved}, counted from the baseline "
-                f"({baseline})."
-            )
+            return f"Complete to {missed}: the values sum to {moved}{counted}."
+        advice = (
+            f"{self.remedy} before trusting the sum" if self.remedy else "do not read it as a sum"
+        )
         return (
-            f"Misses {moved} by {percent(self.relative)}, more than {percent(COMPLETE)}: raise "
-            f"n_steps (now {n_steps}) before trusting the sum; the baseline is {baseline}."
+            f"Misses {moved}{counted}, by {percent(self.relative)}, more than "
+            f"{percent(COMPLETE)}: {advice}."
         )

@@ -7,8 +7,8 @@ replaced by their embedding, and it is tested, not assumed, where the samples ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from resnet_viz.core.errors import ModelError, NotApplicableError, UserError, one_line
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.measuring.attributions.targets import DETECTIONS, function_value, packed
 from resnet_viz.measuring.layers import embedding_of, main_output, reaching_inputs
 from resnet_viz.tracing.failures import module_that_raised
 from resnet_viz.tracing.trees import input_tensors, map_tensors, named_tensors
@@ -27,6 +28,7 @@ class Subject:
     """What is attributed, and the model around it.
 
     Attributes:
+        model: What runs.
         inputs: The tensors to attribute, detached.
         names: Their names as arguments of ``forward``.
         sources: Their ids in the graph.
@@ -34,14 +36,21 @@ class Subject:
         embedding: Path of the embedding module; empty where inputs are floating.
         ids: The token ids, where an embedding is attributed.
         output_name: Place of the explained output in what ``forward`` returns.
-        layers: Modules whose output the first run saw as one tensor, by path.
+        layers: The first tensor that modules put out in the first run, by path.
         axis: Where the samples are; ``None`` where they cannot be told apart.
+        autocast: Whether the model runs under bfloat16 autocast; scores are float32 then.
     """
 
     def __init__(
-        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], graph: ModelGraph
+        self,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        graph: ModelGraph,
+        function: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
+        self._function = function
         self._args, self._kwargs = args, kwargs
         given = [tensor for _, tensor in input_tensors(model, args, kwargs)]
         if len(given) != len(graph.inputs):
@@ -78,6 +87,7 @@ class Subject:
         }
         self.layers: dict[str, Tensor] = {}
         self.axis: int | None = 0
+        self.autocast = False
         self._output_axis = 0
 
     @contextmanager
@@ -91,7 +101,7 @@ class Subject:
             self._embedded = out
             return None if self._stand_in is None else self._stand_in
 
-        handle = self._model.get_submodule(self.embedding).register_forward_hook(hook)
+        handle = self.model.get_submodule(self.embedding).register_forward_hook(hook)
         try:
             yield self
         finally:
@@ -105,15 +115,14 @@ class Subject:
             NotApplicableError: If the output is not finite or has no floating tensor.
         """
         handles = [
-            self._model.get_submodule(path).register_forward_hook(self._see(path))
-            for path in layers
+            self.model.get_submodule(path).register_forward_hook(self._see(path)) for path in layers
         ]
         try:
             with torch.no_grad():
                 output = self._call(*self.inputs, *self.extras)
         except _RAISED as error:
             raise ModelError(
-                f"forward raised in {module_that_raised(error, self._model) or 'the root module'} "
+                f"forward raised in {module_that_raised(error, self.model) or 'the root module'} "
                 f"while attributing: {one_line(error)}"
             ) from error
         finally:
@@ -144,6 +153,11 @@ class Subject:
         """How many samples the inputs hold."""
         return 1 if self.axis is None else self.inputs[0].shape[self.axis]
 
+    def grows(self, tensor: Tensor) -> bool:
+        """Whether a tensor that goes in holds something for every sample."""
+        axis = self.axis
+        return axis is not None and tensor.ndim > axis and tensor.shape[axis] == self.samples
+
     def sample(self, values: Tensor, index: int) -> Tensor:
         """What belongs to one sample of a tensor shaped like an input."""
         return values if self.axis is None else values.select(self.axis, index)
@@ -171,7 +185,7 @@ class Subject:
         """What the embedding makes of other token ids."""
         with torch.no_grad():
             self._stand_in = None
-            result = self._model.get_submodule(self.embedding)(ids)
+            result = self.model.get_submodule(self.embedding)(ids)
         return torch.as_tensor(result).detach().clone()
 
     def _call(self, *tensors: Tensor) -> Tensor:
@@ -190,10 +204,27 @@ class Subject:
             return tensor.detach().clone() if new is None else new
 
         args, kwargs = map_tensors((self._args, self._kwargs), put)
-        result = self._model(*args, **kwargs)
-        return self._explained(result)
+        try:
+            with self._precision():
+                result = self.model(*args, **kwargs)
+        finally:
+            # Several questions can watch one embedding; who does not ask replaces nothing.
+            self._stand_in = None
+        explained = self._explained(result)
+        return explained.float() if explained.dtype == torch.bfloat16 else explained
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if not self.autocast:
+            return nullcontext()
+        return torch.autocast(self.inputs[0].device.type, torch.bfloat16)
 
     def _explained(self, result: Any) -> Tensor:
+        if self._function is not None:
+            return function_value(self._function, result)
+        detections = packed(result)
+        if detections is not None:
+            self.output_name = DETECTIONS
+            return detections
         floating = {n: t for n, t in named_tensors(result) if t.is_floating_point()}
         # A model may return other things in eval mode than where it was traced.
         wide = [t for t in floating.values() if t.ndim] or list(floating.values())
@@ -203,15 +234,17 @@ class Subject:
 
     def _see(self, path: str) -> Any:
         def hook(_module: nn.Module, _args: Any, out: Any) -> None:
-            if isinstance(out, Tensor):
-                self.layers[path] = out.detach()
+            tensor, _ = first_tensor(out)
+            if tensor is not None:
+                self.layers[path] = tensor.detach()
 
         return hook
 
     def _find_axis(self, output: Tensor) -> int | None:
         first = self.inputs[0]
         if first.ndim == 4 and output.ndim and len(output) == len(first):
-            return 0  # Pictures come in batches; all else is tested.
+            # Pictures come in batches; all else is tested.
+            return None if self._compares(output) else 0
         for axis in (0, 1) if not self.embedding else (0,):
             place = self._grows_along(axis, output)
             if place is not None:
@@ -219,12 +252,16 @@ class Subject:
                 return axis
         return None
 
-    def _grows_along(self, axis: int, output: Tensor) -> int | None:
-        """The output's axis along which twice the samples give twice the same."""
-        first = self.inputs[0]
-        if first.ndim <= axis:
-            return None
-        size = first.shape[axis]
+    def _compares(self, output: Tensor) -> bool:
+        """Whether the output is a table of all samples by all samples."""
+        if len(output) not in output.shape[1:]:
+            return False
+        doubled = self._doubled(0)
+        return doubled is not None and doubled.shape[1:] != output.shape[1:]
+
+    def _doubled(self, axis: int) -> Tensor | None:
+        """The output at every sample twice; ``None`` where the model cannot take them."""
+        size = self.inputs[0].shape[axis]
 
         def twice(t: Tensor) -> Tensor:
             grows = t.ndim > axis and t.shape[axis] == size
@@ -232,8 +269,16 @@ class Subject:
 
         try:
             with torch.no_grad():
-                doubled = self._call(*map(twice, (*self.inputs, *self.extras)))
+                return self._call(*map(twice, (*self.inputs, *self.extras)))
         except _RAISED:
+            return None
+
+    def _grows_along(self, axis: int, output: Tensor) -> int | None:
+        """The output's axis along which twice the samples give twice the same."""
+        if self.inputs[0].ndim <= axis:
+            return None
+        size, doubled = self.inputs[0].shape[axis], self._doubled(axis)
+        if doubled is None:
             return None
         tolerance = 1e-3 * float(output.abs().max())
         for place in {axis: None, 0: None}:
@@ -245,3 +290,14 @@ class Subject:
             ):
                 return place
         return None
+
+
+def first_tensor(out: Any) -> tuple[Tensor | None, Callable[[Tensor], Any]]:
+    """The floating tensor a module puts out first, and how to put another in its place."""
+    if isinstance(out, Tensor):
+        return (out if out.is_floating_point() else None), lambda new: new
+    if isinstance(out, tuple | list) and out and type(out) in (tuple, list):
+        tensor, put = first_tensor(out[0])
+        rest, kind = out[1:], type(out)
+        return tensor, lambda new: kind([put(new), *rest])
+    return None, lambda new: new
