@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from resnet_viz.reporting.files import check_writable
 from resnet_viz.reporting.registry import (
+    ATTRIBUTION_RENDERERS,
     EXPERIMENT_RENDERERS,
     RENDERERS,
     Renderer,
     RenderFunction,
+    attribute_renderers,
     known_formats,
     register,
     renderer_for,
@@ -21,10 +23,12 @@ from resnet_viz.reporting.registry import (
 from resnet_viz.reporting.show import mimebundle, render, save
 
 __all__ = [
+    "ATTRIBUTION_RENDERERS",
     "EXPERIMENT_RENDERERS",
     "RENDERERS",
     "RenderFunction",
     "Renderer",
+    "attribute_renderers",
     "check_writable",
     "known_formats",
     "mimebundle",

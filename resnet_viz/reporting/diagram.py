@@ -15,6 +15,13 @@ from resnet_viz.core.errors import UserError, listed
 from resnet_viz.core.graph import Op
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Skip
+from resnet_viz.reporting.colouring import (
+    Colouring,
+    colouring_of,
+    paint,
+    skip_facts,
+    stream_of,
+)
 from resnet_viz.reporting.contents import entries
 from resnet_viz.reporting.drawn_groups import BoxMaker
 from resnet_viz.reporting.drawn_nodes import node_of, output_of
@@ -26,7 +33,7 @@ from resnet_viz.reporting.lifting import Lifted, lift
 from resnet_viz.reporting.palette import GRADIENT_STEPS
 from resnet_viz.reporting.plan import plan_box
 from resnet_viz.reporting.raised import KIND, stop_node
-from resnet_viz.reporting.river import OUTPUT, River, river, skip_fact
+from resnet_viz.reporting.river import OUTPUT, River, skip_fact
 
 _MANY = 400  # nodes; a model without blocks is drawn whole up to here
 _FEW, _LARGE = 4, 24  # ops; a module without blocks stays open up to here,
@@ -43,10 +50,12 @@ def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
         then of each group); ``open`` (per collapse mode, which groups are open);
         ``metrics``; ``gradient`` (range of the colours; only where measured); ``folds``
         (``[first op, ops of a copy, copies]`` of each repeat drawn once, in ops of the
-        whole graph; only where there are any).
+        whole graph; only where there are any); ``colouring`` (what the colours mean, their
+        ends and signs; only where they are not by kind).
 
     Raises:
-        UserError: If ``options.focus`` is no module that ran.
+        UserError: If ``options.focus`` is no module that ran, or the report lacks what
+            ``options.color_by`` needs.
     """
     return drawn(fold(report, options), options)
 
@@ -90,7 +99,8 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
     for node, around in zip(nodes, home, strict=True):
         node["group"] = around
         node |= stands_for(folded, node)
-    carried = river(report)
+    colouring = colouring_of(folded.whole, options)
+    carried = stream_of(report, colouring)
     for i, block in enumerate(structure.blocks):
         if i not in grouping.carrier and block.skip.join in position:
             nodes[position[block.skip.join]]["block"] = i
@@ -98,7 +108,7 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
         "name": options.title or " · ".join(filter(None, (graph.name, options.focus))),
         "focus": options.focus,
         "nodes": nodes,
-        "skips": [_skip(folded, k, carried) for k in range(len(structure.skips))],
+        "skips": [_skip(folded, k, carried, colouring) for k in range(len(structure.skips))],
         "blocks": [_block(folded, i, grouping) for i in range(len(structure.blocks))],
         "stages": [
             {"name": s.name, "resolution": units.shape(s.resolution), "blocks": s.blocks}
@@ -112,7 +122,9 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
     data["groups"] = BoxMaker(folded, grouping, own, inside, nodes, data["skips"]).boxes()
     if folded.repeats:
         data["folds"] = fold_table(folded)
-    if flow is not None:
+    if colouring is not None:
+        paint(data, folded, colouring)
+    elif flow is not None:
         _colour(data, position)
     return data
 
@@ -141,7 +153,9 @@ def _chosen(report: Report, focus: str) -> tuple[list[Op], list[Op]]:
     return [op for op in graph.nodes() if op.id in sources], inside
 
 
-def _skip(folded: Folded, index: int, carried: River | None) -> dict[str, Any]:
+def _skip(
+    folded: Folded, index: int, carried: River | None, colouring: Colouring | None
+) -> dict[str, Any]:
     skip = folded.skips[index][0]
     out: dict[str, Any] = {
         "id": skip.id,
@@ -150,6 +164,9 @@ def _skip(folded: Folded, index: int, carried: River | None) -> dict[str, Any]:
         "kind": skip.kind,
         "width": 2.4,
     }
+    if colouring is not None:
+        times = len(folded.skips[index])
+        return out | skip_facts(skip, colouring) | ({"times": times} if times > 1 else {})
     if shares := [share for share in folded.shares(index) if math.isfinite(share)]:
         share = sum(shares) / len(shares)
         out["share"] = share

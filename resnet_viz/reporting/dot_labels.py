@@ -18,7 +18,8 @@ from resnet_viz.reporting.cost_wording import macs_text, total_text
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folded_boxes import in_copies, times_of, title_of
 from resnet_viz.reporting.glyphs import Chip
-from resnet_viz.reporting.palette import GRADIENT_STEPS
+from resnet_viz.reporting.legend import stream_name
+from resnet_viz.reporting.palette import COLOUR_STEPS, GRADIENT_STEPS
 
 Colours = dict[str, str]
 
@@ -57,6 +58,7 @@ def op_label(fact: dict[str, Any], ink: str) -> str:
         lines.append(_small(shape))
     if numbers := numbers_of(fact):
         lines.append(_small(numbers + in_copies(fact)))
+    lines += [_small(fact["told"])] if "told" in fact else []
     return f'<<FONT COLOR="{ink}">{"<BR/>".join(lines)}</FONT>>'
 
 
@@ -102,6 +104,7 @@ def block_label(
     rows.append(_small(" · ".join(filter(None, (last.get("shape"), numbers_of(_gradient(last)))))))
     if "g" in last:
         rows.append(_bar("", 1, 1, colours[f"grad-{last['g']}"], 5))
+    rows += [_small(last["told"])] if "told" in last else []
     return _table((f"<TR><TD>{row}</TD></TR>" for row in rows), ink)
 
 
@@ -114,6 +117,7 @@ def module_label(group: dict[str, Any], ink: str) -> str:
     ]
     if numbers := numbers_of(group):
         lines.append(_small(numbers + in_copies(group)))
+    lines += [_small(group["told"])] if "told" in group else []
     return f'<<FONT COLOR="{ink}">{"<BR/>".join(lines)}</FONT>>'
 
 
@@ -168,6 +172,14 @@ def legend_label(data: dict[str, Any], kinds: Sequence[str], colours: Colours) -
         inner = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{cells}</TR></TABLE>'
         ends = f"{scientific(scale['low'])} … {scientific(scale['high'])}, log scale"
         rows += [("‖∇‖", inner), ("", _small(f"L2 of the gradient at the output: {ends}"))]
+    if scale := data.get("colouring"):
+        cells = "".join(
+            f'<TD BGCOLOR="{colours[f"rel-{i}"]}" WIDTH="22" HEIGHT="12"></TD>'
+            for i in range(COLOUR_STEPS)
+        )
+        inner = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{cells}</TR></TABLE>'
+        ends = f"{scientific(scale['low'])} … {scientific(scale['high'])}, log scale"
+        rows += [("", inner), ("", _small(f"{scale['of']}: {ends}"))]
     for kind in kinds:
         sample = _SAMPLE[STYLE_OF[kind]]
         rows.append(
@@ -177,7 +189,8 @@ def legend_label(data: dict[str, Any], kinds: Sequence[str], colours: Colours) -
             )
         )
     if "river" in data:
-        for name, words in (("trunk", "all of the gradient"), ("branch", "what a branch carries")):
+        whole = f"all of {stream_name(data)}"
+        for name, words in (("trunk", whole), ("branch", "what a branch carries")):
             rows.append((f'<FONT COLOR="{colours[name]}">▬▬</FONT>', markup(words)))
     if kinds and data.get("gradient"):
         rows.append(("", _small("width: share of the fork's gradient that came back over it")))

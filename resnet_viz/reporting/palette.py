@@ -30,6 +30,11 @@ LIGHT = {
     "io": "#dde4ee", "other": "#f0f2f7", "raised": "#c4243b", "on-raised": "#ffffff",
     "grad-0": "#46327e", "grad-1": "#365c8d", "grad-2": "#277f8e", "grad-3": "#1fa187",
     "grad-4": "#4ac16d", "grad-5": "#a0da39", "grad-6": "#f3d81c",
+    "rel-0": "#f1f5f3", "rel-1": "#dcefe7", "rel-2": "#c0e6d8", "rel-3": "#9edac5",
+    "rel-4": "#7acbb0", "rel-5": "#57b99b", "rel-6": "#3aa587",
+    "relbox-0": "#f6f9f7", "relbox-1": "#e8f4ef", "relbox-2": "#d9efe6", "relbox-3": "#c7e9dc",
+    "relbox-4": "#b3e1d1", "relbox-5": "#9cd8c4", "relbox-6": "#84ceb6",
+    "plus": "#c9433f", "minus": "#2f74b5",
 }  # fmt: skip
 """Name of a CSS variable (without ``--``) -> colour on light."""
 
@@ -48,11 +53,17 @@ DARK = LIGHT | {
     "act": "#e8cf78", "add": "#6bb5f2", "mul": "#66caa0", "cat": "#8ba2f2",
     "linear": "#b29df2", "pool": "#93cfae", "attention": "#ec93c0", "shape": "#8995a7",
     "io": "#a9b6c9", "other": "#a4b0c1", "raised": "#ff7b8a", "on-raised": "#131a24",
+    "relbox-0": "#1a2226", "relbox-1": "#1b2b2b", "relbox-2": "#1b3531", "relbox-3": "#1b4038",
+    "relbox-4": "#1a4c40", "relbox-5": "#185948", "relbox-6": "#156751",
+    "plus": "#ef7a70", "minus": "#6aaee6",
 }  # fmt: skip
 """The same names -> colour on dark."""
 
 GRADIENT_STEPS = 7
-_RULES, _RIVER, _STATIC_END = "/* rules */", "/* river */", "/* interactive */"
+COLOUR_STEPS = 7
+"""Steps of the scale of a colouring: ``rel-0`` to ``rel-6``; ``relbox-…`` under text."""
+_RULES, _RIVER, _COLOURED = "/* rules */", "/* river */", "/* coloured */"
+_STATIC_END = "/* interactive */"
 
 
 def stylesheet() -> str:
@@ -68,7 +79,7 @@ def css_variables() -> str:
     )
 
 
-def static_css(options: RenderOptions, *, river: bool = False) -> str:
+def static_css(options: RenderOptions, *, river: bool = False, coloured: bool = False) -> str:
     """The diagram's style sheet for a file that stands alone, in one theme.
 
     ``auto`` is light: a picture cannot know what it will be pasted into.
@@ -76,11 +87,14 @@ def static_css(options: RenderOptions, *, river: bool = False) -> str:
     Args:
         options: Its theme.
         river: Whether edges are drawn as wide as the gradient they carry.
+        coloured: Whether nodes are coloured by something else than their kind.
     """
     colours = DARK if options.theme == "dark" else LIGHT
     _, _, rules = stylesheet().partition(_RULES)
     rules = rules.partition(_STATIC_END)[0]
-    rules = rules.replace(_RIVER, "") if river else rules.partition(_RIVER)[0]
+    always, _, more = rules.partition(_RIVER)
+    streams, _, colours_of = more.partition(_COLOURED)
+    rules = always + (streams if river else "") + (colours_of if coloured else "")
     return re.sub(r"var\(--([\w-]+)\)", lambda m: colours[m[1]], rules).strip()
 
 

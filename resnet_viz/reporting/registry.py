@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
+from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.display import Savable
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.report import RenderOptions, Report
@@ -115,8 +116,35 @@ for _name, _suffixes, _media_type, _function in (
         )
 
 
+ATTRIBUTION_RENDERERS: dict[str, Renderer] = {}
+"""Suffix -> who writes attributions in it."""
+
+for _name, _suffixes, _media_type, _function in (
+    ("html", (".html", ".htm"), "text/html", "attributions.page:render_html"),
+    ("svg", (".svg",), "image/svg+xml", "attributions.sheet:render_svg"),
+    ("png", (".png",), "image/png", "attributions.sheet:render_png"),
+    ("npz", (".npz",), "application/x-npz", "attributions.npz:render_npz"),
+    ("json", (".json",), "application/json", "to_json:render_json"),
+    ("txt", (".txt",), "text/plain", "attributions.page:render_text"),
+):
+    for _suffix in _suffixes:
+        ATTRIBUTION_RENDERERS[_suffix] = Renderer(
+            name=_name,
+            suffixes=_suffixes,
+            media_type=_media_type,
+            function=f"resnet_viz.reporting.{_function}",
+        )
+
+
+def attribute_renderers() -> dict[str, Renderer]:
+    """Suffix -> who writes a report of attributions: their pictures in place of its diagram."""
+    return RENDERERS | {s: ATTRIBUTION_RENDERERS[s] for s in (".svg", ".png", ".npz")}
+
+
 def renderers_of(value: Savable) -> dict[str, Renderer]:
     """Suffix -> who writes a value of this kind in it."""
+    if isinstance(value, Attributions):
+        return ATTRIBUTION_RENDERERS
     return RENDERERS if isinstance(value, Report) else EXPERIMENT_RENDERERS
 
 

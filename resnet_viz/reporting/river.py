@@ -94,7 +94,7 @@ def skip_fact(found: River, skip: Skip, share: float | None) -> dict[str, Any]:
 
 def _parted(graph: ModelGraph, shares: Sequence[EdgeShare]) -> River:
     shape = flow_of(graph)
-    spine = _spine(shape)
+    spine = spine_of(shape)
     ends = {output.src for output in graph.outputs}
     parts: dict[str, dict[str, float]] = {}
     for s in shares:
@@ -127,7 +127,7 @@ def _parted(graph: ModelGraph, shares: Sequence[EdgeShare]) -> River:
     return River(amounts, whole, at)
 
 
-def _spine(shape: FlowGraph) -> set[int]:
+def spine_of(shape: FlowGraph) -> set[int]:
     """Nodes on every way to the last output."""
     ends = [shape.graph.position(output.src) for output in shape.graph.outputs]
     node = max((end for end in ends if shape.active[end]), default=ROOT)

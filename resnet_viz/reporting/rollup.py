@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from resnet_viz.core.gradient_groups import GradientGroup, gradient_groups
 from resnet_viz.core.units import percent, scientific
+from resnet_viz.reporting.attributions.amounts import amount_text
 from resnet_viz.reporting.experiments.page import Table
 from resnet_viz.reporting.tables import NOTHING, Facts
 
 _WHO = "Stage", "Block"
-_ALL, _OVER = "whole network", "Over its skips"
+_ALL, _OVER, _RELEVANCE = "whole network", "Over its skips", "Relevance"
 
 
 def rollup_tables(facts: Facts) -> tuple[Table, ...]:
@@ -22,7 +23,12 @@ def rollup_tables(facts: Facts) -> tuple[Table, ...]:
     stages = [(s.name, _row(groups["stage", s.name])) for s in structure.stages]
     stages += [(_ALL, _row(groups["network", ""]))] if stages else []
     blocks = [
-        (b.module or b.skip.join, _row(groups["block", b.skip.join])) for b in structure.blocks
+        (
+            b.module or b.skip.join,
+            _row(groups["block", b.skip.join])
+            | {_RELEVANCE: amount_text(facts.relevance.get(b.skip.join))},
+        )
+        for b in structure.blocks
     ]
     named = (("Gradient by stage", _WHO[0], stages, False),
              ("Gradient by block", _WHO[1], blocks, True))  # fmt: skip
@@ -52,6 +58,7 @@ def _table(title: str, who: str, rows: Sequence[tuple[str, dict[str, str]]], tal
         "Dead units": "of its worst activation function",
         "Factor in the chain": "the product of its gains, back over all of it",
         _OVER: "what its shortcuts carry of the gradient at their forks, weighted by its square",
+        _RELEVANCE: "what its output added to the score, see Attributions",
     }
     said = [f"{name}: {text}" for name, text in notes.items() if name in columns]
     return Table(

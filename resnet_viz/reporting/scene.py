@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Skip
+from resnet_viz.reporting.colouring import colouring_of, stream_of
 from resnet_viz.reporting.diagram import drawn
 from resnet_viz.reporting.folding import fold
-from resnet_viz.reporting.river import OUTPUT, river
+from resnet_viz.reporting.river import OUTPUT, River
 
 NodeKind = Literal["op", "body", "join", "module"]
 EdgeKind = Literal["plain", "skip", "shortcut"]
@@ -106,7 +107,8 @@ def scene(report: Report, options: RenderOptions) -> Scene:
         # A block that is nothing but its join (a gate of one op) still has a body.
         body = stand_in.body(int(node.key[1:]))
         nodes.setdefault(body.key, body)
-    edges = _edges(folded.report, data, stand_in)
+    stream = stream_of(folded.report, colouring_of(report, options))
+    edges = _edges(folded.report, data, stand_in, stream)
     return Scene(
         report=folded.report,
         data=data,
@@ -193,8 +195,10 @@ class _StandIn:
         return SceneNode(key=f"j{group}", kind="join", box=box, fact=fact, order=join)
 
 
-def _edges(report: Report, data: dict[str, Any], stand_in: _StandIn) -> list[SceneEdge]:
-    skips, found, ids = report.structure.skips, river(report), list(stand_in.place)
+def _edges(
+    report: Report, data: dict[str, Any], stand_in: _StandIn, found: River | None
+) -> list[SceneEdge]:
+    skips, ids = report.structure.skips, list(stand_in.place)
     pairs = [(edge[0], edge[1]) for edge in data["edges"]]
     marks, parts = _ways(skips, set(pairs), stand_in.place)
     out: dict[SceneEdge, list[tuple[str, str]]] = {}

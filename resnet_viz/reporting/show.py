@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.display import Savable
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import count, si
@@ -23,7 +24,7 @@ _FRAME_HEIGHT = 640
 
 
 def render(value: Savable, format: str | Renderer, options: RenderOptions | None = None) -> bytes:
-    """The bytes of a report or of an experiment's result in this format.
+    """The bytes of a report, of attributions or of an experiment's result in this format.
 
     Args:
         value: What to draw.
@@ -39,7 +40,8 @@ def render(value: Savable, format: str | Renderer, options: RenderOptions | None
     if isinstance(format, Renderer) and format in RENDERERS.values():
         format = format.name  # an experiment has a renderer of its own under this name
     renderer = resolve_renderer(format, known) if isinstance(format, str) else format
-    if isinstance(value, Report) and options.engine == "dot" and renderer.name in ("svg", "png"):
+    drawn_by_dot = [RENDERERS[suffix] for suffix in (".svg", ".png")]
+    if isinstance(value, Report) and options.engine == "dot" and renderer in drawn_by_dot:
         from resnet_viz.reporting.to_dot import render_dot, run_dot
 
         source = render_dot(value, in_sight(value, options))
@@ -105,6 +107,10 @@ def _names(value: Savable) -> tuple[str, str]:
     """A value's title, and all of it in one line."""
     if isinstance(value, Report):
         return value.graph.name, summary_line(value)
+    if isinstance(value, Attributions):
+        from resnet_viz.reporting.attributions.words import line_of
+
+        return "Attributions", line_of(value)
     from resnet_viz.reporting.experiments.page import view_of
 
     view = view_of(value, RenderOptions())

@@ -18,9 +18,11 @@ from resnet_viz.core.gradient_flow import (
 )
 from resnet_viz.core.gradient_groups import update_ratio_of
 from resnet_viz.core.graph import ModelGraph, Op, OpId
+from resnet_viz.core.relevance import Amount
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block, Cost, Skip
 from resnet_viz.core.units import nbytes, percent, scientific, shape, si
+from resnet_viz.reporting.attributions.amounts import amount_text
 from resnet_viz.reporting.cost_wording import ESTIMATE, SAVED, macs_text, memory_rows
 from resnet_viz.reporting.folded_boxes import copies_row, members_of
 from resnet_viz.reporting.labels import op_class, op_label
@@ -120,6 +122,13 @@ class Facts:
         return {a.op: a for a in self.flow.activities} if self.flow else {}
 
     @cached_property
+    def relevance(self) -> dict[OpId, Amount]:
+        """How much each op's output added to the score, where that was measured."""
+        found = self.report.attributions
+        ops = found.relevance.ops if found is not None and found.relevance is not None else ()
+        return {r.op: r.amount for r in ops}
+
+    @cached_property
     def _weight_norms(self) -> dict[str, float]:
         return {p.name: p.weight_l2 for p in self.flow.parameters} if self.flow else {}
 
@@ -201,6 +210,8 @@ MORE = {
     "cosine": "Cosine",
     "dead": "Dead units",
     "saturated": "Saturated",
+    "relevance": "Relevance",
+    "relevance_size": "Absolute relevance",
 }
 """Columns of the layer table that are there where anything was measured for them."""
 
@@ -219,6 +230,8 @@ def _measured(facts: Facts, op: Op) -> Row:
         "saturated": NOTHING
         if alive is None or alive.saturated is None
         else percent(alive.saturated),
+        "relevance": amount_text(facts.relevance.get(op.id)),
+        "relevance_size": amount_text(facts.relevance.get(op.id), absolute=True),
     }
 
 

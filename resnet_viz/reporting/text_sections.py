@@ -1,4 +1,4 @@
-"""The measured sections of the text report: gradient flow and attributions as tables.
+"""The measured sections of the text report: gradient flow as tables, and its parts.
 
 Apart from ``to_text`` because they change with what is measured, not with how the
 module tree is shown. Every number is the one the HTML report prints.
@@ -18,7 +18,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from resnet_viz.core.attribution import Attribution, Attributions
 from resnet_viz.core.chain import Link
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import Op, OpId
@@ -35,7 +34,6 @@ _WORD = re.compile(r"\s*\S+(?: %\S*)?\s*")
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _BAR = 8
 _NAME = 36
-_MOST_BARS = 12
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -197,62 +195,3 @@ def _bar(value: float, low: float, high: float) -> str:
     part = math.log(value / low) / math.log(high / low) if high > low else 1.0
     eighths = max(1, round(part * _BAR * 8))
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-
-
-def attribution_section(report: Report) -> list[RenderableType]:
-    """Attributions: per input and method what was explained and how far to trust it."""
-    found = report.attributions
-    if found is None:
-        return missing(report, "attributions")
-    parts = [section("attributions", [found.note] if found.note else [])]
-    for index in sorted({m.input for m in found.maps}):
-        maps = [m for m in found.maps if m.input == index]
-        parts.append(Padding(plain(_input_name(found, index), "bold"), (1, 0, 0, 2)))
-        for item in maps:
-            parts += _attribution(item)
-    return parts
-
-
-def _input_name(found: Attributions, index: int) -> str:
-    return found.pictures[index].name if index < len(found.pictures) else f"input {index + 1}"
-
-
-def _attribution(item: Attribution) -> list[RenderableType]:
-    head = f"{item.method}" + (f" at {item.layer}" if item.layer else "")
-    head += f", {item.target}" if item.target else ""
-    lines = [item.verdict] if item.verdict else []
-    if item.delta is not None:
-        lines.append(f"completeness delta {scientific(item.delta)}")
-    if item.heatmap is not None:
-        lines.append(_peak(item))
-    parts: list[RenderableType] = [Padding(plain(head), (0, 0, 0, 4))]
-    parts += [Padding(plain(line, "dim"), (0, 0, 0, 6)) for line in lines]
-    if item.bars:
-        parts.append(Padding(_bars(item), (0, 0, 0, 6)))
-    return parts
-
-
-def _peak(item: Attribution) -> str:
-    """Where a map is strongest: a picture has no rows to print."""
-    heat = item.heatmap
-    assert heat is not None
-    step = (heat.high - heat.low) / 255
-    at = max(range(len(heat.data)), key=lambda i: abs(heat.low + heat.data[i] * step))
-    row, column = divmod(at, heat.width)
-    value = heat.low + heat.data[at] * step
-    return (
-        f"values {scientific(heat.low)} to {scientific(heat.high)}, strongest {scientific(value)} "
-        f"at row {row + 1} of {heat.height}, column {column + 1} of {heat.width}"
-    )
-
-
-def _bars(item: Attribution) -> RenderableType:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(overflow="fold")
-    table.add_column(justify="right", no_wrap=True)
-    strongest = sorted(item.bars, key=lambda bar: -abs(bar.value))[:_MOST_BARS]
-    for bar in strongest:
-        table.add_row(plain(bar.label), scientific(bar.value))
-    if len(item.bars) > len(strongest):
-        table.add_row(f"and {len(item.bars) - len(strongest):,} weaker", "")
-    return table

@@ -28,6 +28,7 @@ from resnet_viz.reporting.dot_labels import (
 )
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folded_boxes import in_copies, times_of, title_of
+from resnet_viz.reporting.legend import stream_name
 from resnet_viz.reporting.palette import DARK, LIGHT
 from resnet_viz.reporting.raised import KIND
 from resnet_viz.reporting.river import width_of
@@ -162,13 +163,15 @@ class _Writer:
                 "fillcolor": colours[KIND], "color": colours[KIND], "penwidth": "3",
                 "peripheries": "2", "op": _text(fact["id"]), "tooltip": self._tooltip(fact),
             }  # fmt: skip
+        painted = "g" in fact or "c" in fact
         fill = colours[f"grad-{fact['g']}"] if "g" in fact else colours[kind]
+        fill = colours[f"rel-{fact['c']}"] if "c" in fact else fill
         return {
             "label": op_label(fact, _ink(fill)),
             "fillcolor": fill,
-            # Where the gradient takes the fill, the frame still tells the kind of op.
-            "color": colours[kind] if "g" in fact else colours["op-line"],
-            "penwidth": "2.5" if "g" in fact else "1",
+            # Where a number takes the fill, the frame still tells the kind of op.
+            "color": colours[kind] if painted else colours["op-line"],
+            "penwidth": "2.5" if painted else "1",
             "op": _text(fact["id"]),
             "tooltip": self._tooltip(fact),
         }
@@ -178,7 +181,8 @@ class _Writer:
         kind = node.fact["kind"] if node.fact["kind"] in _JOIN_SIGN else "add"
         return {
             "label": _JOIN_SIGN[kind], "shape": "circle", "style": "filled", "width": "0.26",
-            "fixedsize": "true", "fontsize": "13", "fillcolor": colours[kind],
+            "fixedsize": "true", "fontsize": "13",
+            "fillcolor": colours[f"rel-{node.fact['c']}"] if "c" in node.fact else colours[kind],
             "fontcolor": colours["on-op"], "color": colours["op-line"],
             "op": _text(node.fact["id"]), "tooltip": self._tooltip(node.fact),
         }  # fmt: skip
@@ -196,7 +200,7 @@ class _Writer:
             "label": block_label(
                 node.fact, block.title, entry, join, colours, colours[f"{family}-fg"]
             ),
-            "fillcolor": colours[family],
+            "fillcolor": colours[f"relbox-{join['c']}"] if "c" in join else colours[family],
             "color": colours[f"{family}-line"],
             "penwidth": "2",
             "tooltip": _text(f"{block.module}: {block.title}, squeeze {block.squeeze:g}"),
@@ -206,13 +210,16 @@ class _Writer:
         colours = self.colours
         return {
             "label": module_label(node.fact, colours["fg"]),
-            "fillcolor": colours["group"],
+            "fillcolor": colours[f"relbox-{node.fact['c']}"]
+            if "c" in node.fact
+            else colours["group"],
             "color": colours["group-line"],
             "tooltip": _text(f"{node.fact['module']} {node.fact['type_name']}"),
         }
 
     def _tooltip(self, fact: dict[str, Any]) -> str:
         lines = [fact["id"], fact.get("note") or fact.get("shape", ""), numbers_of(fact)]
+        lines.append(fact.get("told", ""))
         flow = self.report.gradient_flow
         if flow is not None and fact["id"] in self.report.graph:
             lines += [
@@ -244,6 +251,11 @@ class _Writer:
             "class": f"skip {skip.kind}", "skip_kind": skip.kind, "fork": _text(fact["fork"]),
             "join": _text(fact["join"]),
         }  # fmt: skip
+        if "told" in fact:
+            words += f", {fact['told']}"
+            attributes |= {"penwidth": f"{fact['width']:g}"}
+            if "against" in fact:
+                attributes["color"] = _outline(attributes["color"])
         if "share" in fact:
             share = fact["share"]
             words += f", carries {percent(share)} of the fork's gradient"
@@ -260,7 +272,7 @@ class _Writer:
             return {}
         amount, branch = edge.carries
         colour = self.colours["branch" if branch else "trunk"]
-        told = f"{percent(amount)} of the gradient"
+        told = f"{percent(amount)} of {stream_name(self.data)}"
         return {
             "penwidth": f"{width_of(amount):g}", "tooltip": told, "edgetooltip": told,
             "color": _outline(colour) if amount < 0 else colour,

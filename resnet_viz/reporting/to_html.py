@@ -26,7 +26,7 @@ from resnet_viz.reporting.view import view
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-STYLES = ("style.css", "experiment.css")
+STYLES = ("style.css", "experiment.css", "attributions.css")
 SCRIPTS = ("layout.js", "diagram.js", "table.js", "charts.js", "app.js")
 
 _ESCAPES = str.maketrans(

@@ -14,16 +14,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 from resnet_viz.core import units
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.cost_wording import macs_text, total_text
+from resnet_viz.reporting.cost_wording import total_text
 from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.escaping import xml_safe
-from resnet_viz.reporting.folded_boxes import in_copies, inset
+from resnet_viz.reporting.folded_boxes import inset
 from resnet_viz.reporting.fonts import font_face_css, text_width, wrap
 from resnet_viz.reporting.layout import IN, Layout, Placed, Point, Route, coordinates
-from resnet_viz.reporting.legend import Row, legend
+from resnet_viz.reporting.legend import Row, legend, shade, sign_mark, stream_name
 from resnet_viz.reporting.palette import static_css
 from resnet_viz.reporting.raised import STOP, lines
 from resnet_viz.reporting.river import width_of
+from resnet_viz.reporting.tips import block_tip, group_tip, node_tip, skip_tip
 
 _MARGIN, _TOP, _FOOT = 28.0, 74.0, 64.0
 _ARROW = 7.0
@@ -45,7 +46,7 @@ def svg_text(report: Report, options: RenderOptions, *, embed_fonts: bool) -> st
     """The drawing; without fonts for a renderer that is given the font files."""
     data = diagram(report, options)
     layout = coordinates(data, [bool(x) for x in data["open"][options.collapse]], aspect=_ASPECT)
-    css = static_css(options, river="river" in data)
+    css = static_css(options, river="river" in data, coloured="colouring" in data)
     return _Painter(report, data, layout).document(css, embed_fonts)
 
 
@@ -179,7 +180,7 @@ class _Painter:
                 self._node(node, box)
 
     def _open_group(self, group: dict[str, Any], box: Placed) -> None:
-        tip = escape(_group_tip(group))
+        tip = escape(group_tip(group))
         self.lines.append(
             f"<g{_attributes(class_='group', data_group=group['id'])}><title>{tip}</title>"
             f"{self._card_lines(group, box)}"
@@ -200,15 +201,17 @@ class _Painter:
     def _closed_group(self, group: dict[str, Any], box: Placed) -> None:
         self.lines.append(
             f"<g{_attributes(class_='group', data_group=group['id'])} "
-            f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(_group_tip(group))}'
+            f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(group_tip(group))}'
             f"</title>{self._cards(group, box)}"
-            f'<rect class="box {self._face(group)}"{self._block_marks(group)} '
+            f'<rect class="box {self._face(group)}{shade(group, "relbox")}"'
+            f"{self._block_marks(group)} "
             f'width="{_n(box.w - inset(group))}" height="{_n(box.h - inset(group))}" rx="10"/>'
         )
         self._gradient_bar(group, box.h - inset(group), 10)
         self.lines.append('<path class="caret" d="M13,10.5v9l6,-4.5Z"/>')
         for shape in group["glyph"]:
             self._shape(shape)
+        self._sign(group)
         self.lines.append("</g>")
 
     def _cards(self, group: dict[str, Any], box: Placed) -> str:
@@ -272,7 +275,7 @@ class _Painter:
             self.lines.append(
                 f'<path class="{_skip_css(skip)}"{self._skip_data(shape[1], shape[4])} '
                 f'd="{shape[2]}">'
-                f"<title>{escape(_skip_tip(skip))}</title></path>"
+                f"<title>{escape(skip_tip(skip))}</title></path>"
             )
             self._core(skip.get("against"), skip["width"] * shape[4], shape[2])
             self.lines.append(f'<path class="arrow-{skip["kind"]}" d="{shape[3]}"/>')
@@ -283,13 +286,13 @@ class _Painter:
             block = self.data["blocks"][shape[1]]
             self.lines.append(
                 f'<path class="block mini f-{block["family"]}"{self._block_data(shape[1])} '
-                f'd="{shape[2]}"><title>{escape(_block_tip(block))}</title></path>'
+                f'd="{shape[2]}"><title>{escape(block_tip(block))}</title></path>'
             )
 
     def _node(self, node: dict[str, Any], box: Placed) -> None:
         self.lines.append(
             f"<g{_attributes(class_='node', data_op=node['id'])} "
-            f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(_node_tip(node))}'
+            f'transform="translate({_n(box.x)} {_n(box.y)})"><title>{escape(node_tip(node))}'
             "</title>"
         )
         if "block" in node:
@@ -299,7 +302,8 @@ class _Painter:
                 f'y="-4" width="{_n(box.w + 8)}" height="{_n(box.h + 8)}" rx="11"/>'
             )
         self.lines.append(
-            f'<rect class="op {node["kind"]}" width="{_n(box.w)}" height="{_n(box.h)}" rx="7"/>'
+            f'<rect class="op {node["kind"]}{shade(node, "rel")}" width="{_n(box.w)}" '
+            f'height="{_n(box.h)}" rx="7"/>'
         )
         self._gradient_bar(node, box.h, 7)
         if "note" in node:
@@ -311,7 +315,13 @@ class _Painter:
             self._text("op-note", box.w / 2, box.h / 2 + 13, node["note"])
         else:
             self._text("op-text", box.w / 2, box.h / 2 + 4.2, node["label"])
+        self._sign(node)
         self.lines.append("</g>")
+
+    def _sign(self, item: dict[str, Any]) -> None:
+        """A plus or minus on the box's corner."""
+        if "sign" in item:
+            self.lines += [f'<path class="{css}" d="{d}"/>' for css, d in sign_mark(item["sign"])]
 
     def _gradient_bar(self, item: dict[str, Any], h: float, r: float) -> None:
         if "g" in item:
@@ -346,7 +356,8 @@ class _Painter:
     ) -> None:
         """A line as wide as the gradient it carries."""
         more = " against" if against else ""
-        tip = "" if amount is None else f"<title>{units.percent(amount)} of the gradient</title>"
+        of = escape(stream_name(self.data))
+        tip = "" if amount is None else f"<title>{units.percent(amount)} of {of}</title>"
         self.lines.append(
             f'<path class="river {css}{more}" stroke-width="{_n(width)}" d="{d}">{tip}</path>'
         )
@@ -365,7 +376,7 @@ class _Painter:
         d = way(points, size - 1 if route.arrow else 0)
         self.lines.append(
             f'<path class="{_skip_css(skip)}"{self._skip_data(k)} d="{d}">'
-            f"<title>{escape(_skip_tip(skip))}</title></path>"
+            f"<title>{escape(skip_tip(skip))}</title></path>"
         )
         self._core(skip.get("against"), skip["width"], d)
         if route.arrow:
@@ -402,43 +413,3 @@ class _Painter:
 
 def _skip_css(skip: dict[str, Any]) -> str:
     return f"skip k-{skip['kind']}" + (" against" if "against" in skip else "")
-
-
-def _node_tip(node: dict[str, Any]) -> str:
-    told = [node["id"], f"{node['label']} → {node.get('note') or node.get('shape', '')}"]
-    if "params" in node:
-        told.append(f"{node['params']:,} parameters{in_copies(node)}")
-    if "macs" in node:
-        macs = macs_text(node["macs"], node.get("uncounted", 0))
-        told.append(f"{macs} MACs{in_copies(node)}")
-    if "l2" in node:
-        l2, rms = units.scientific(node["l2"]), units.scientific(node["rms"])
-        told.append(f"‖∇‖₂ {l2} · rms {rms}")
-    if "spread" in node:
-        low, high = map(units.scientific, node["spread"])
-        told.append(f"‖∇‖₂ {low} … {high}{in_copies(node)}")
-    return "\n".join(told)
-
-
-def _group_tip(group: dict[str, Any]) -> str:
-    head = f"{group['id']} ({group['type_name']})" if group["type_name"] else group["id"]
-    macs = macs_text(group["macs"], group["uncounted"])
-    costs = f"{group['params']:,} parameters · {macs} MACs"
-    lines = [head, costs + in_copies(group)]
-    if "block" in group:
-        lines.append(f"{group['title_kind']} · squeeze {group['squeeze']:.3g}")
-    return "\n".join(lines)
-
-
-def _skip_tip(skip: dict[str, Any]) -> str:
-    text = f"{skip['kind']} skip\n{skip['fork']} → {skip['join']}"
-    if "share" in skip:
-        text += f"\n{units.percent(skip['share'])} of the fork's gradient"
-    if "shares" in skip:
-        low, high = map(units.percent, skip["shares"])
-        text += f" on average, {low} … {high}{in_copies(skip)}"
-    return text
-
-
-def _block_tip(block: dict[str, Any]) -> str:
-    return f"{block['module']}\n{block['kind']} · squeeze {block['squeeze']:.3g}"

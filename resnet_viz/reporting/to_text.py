@@ -21,6 +21,7 @@ from resnet_viz.core.graph import ModelGraph, ModuleNode
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Block, Skip
 from resnet_viz.core.units import nbytes, percent, shape
+from resnet_viz.reporting.attributions.text import attribution_section
 from resnet_viz.reporting.cost_wording import (
     ESTIMATE,
     macs_text,
@@ -34,7 +35,6 @@ from resnet_viz.reporting.measured_text import chain_lines, path_text, propagati
 from resnet_viz.reporting.raised import MARK
 from resnet_viz.reporting.text_sections import (
     Whole,
-    attribution_section,
     gradient_section,
     plain,
     raised_section,

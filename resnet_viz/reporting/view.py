@@ -11,17 +11,16 @@ from collections import Counter
 from typing import Any, TypeAlias
 
 from resnet_viz.analysis.diagnose import RULES
-from resnet_viz.core.attribution import Attribution, Attributions
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.report import Missing, Provenance, RenderOptions, Report
+from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import SKIP_KINDS
-from resnet_viz.core.units import count, percent, scientific, si
+from resnet_viz.core.units import count, si
+from resnet_viz.reporting.attributions.section import attribution_view
 from resnet_viz.reporting.charts import flow_chart, share_chart
 from resnet_viz.reporting.cost_wording import macs_text
 from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.explain import meaning
-from resnet_viz.reporting.images import SIGNED, UNSIGNED, Colour, colour_at, overlay, photograph
 from resnet_viz.reporting.legend import legend
 from resnet_viz.reporting.raised import banner
 from resnet_viz.reporting.tables import Facts, cost_rows, group_rows, layer_rows, more_columns
@@ -31,16 +30,6 @@ Json: TypeAlias = dict[str, Any]
 
 _VERDICTS = ("non-finite", "exploding", "vanishing")
 _RULE_WORDS = {"depth slope": "depth slope (vanishing or exploding gradient)"}
-_SCALE_STOPS = 8
-_METHOD_SOURCES = {
-    "saliency": "Simonyan et al. 2013 (arXiv:1312.6034)",
-    "integrated gradients": "Sundararajan et al. 2017 (arXiv:1703.01365)",
-    "layer grad-cam": "Selvaraju et al. 2017 (arXiv:1610.02391)",
-}
-_RANDOM = (
-    "These weights are random: the maps show what the architecture alone does, "
-    "not what a trained network looks at."
-)
 
 
 def view(report: Report, options: RenderOptions) -> Json:
@@ -85,7 +74,7 @@ def view(report: Report, options: RenderOptions) -> Json:
             "findings": _findings(facts),
             "flow": flow_chart(facts, drawing),
             "skips": share_chart(facts),
-            "attributions": _attributions(report.attributions, report.provenance),
+            "attributions": attribution_view(report.attributions, report.provenance, report),
             "meaning": meaning(facts),
             "missing": _missing(report),
         }
@@ -203,90 +192,6 @@ def _finding(facts: Facts, finding: Finding) -> Json:
         "source": finding.source,
         "remedy": finding.remedy,
     }
-
-
-def _attributions(found: Attributions | None, provenance: Provenance) -> Json | None:
-    if found is None:
-        return None
-    note = found.note
-    if not note and provenance.weights.startswith("random"):
-        note = _RANDOM
-    inputs = sorted({m.input for m in found.maps})
-    return {
-        "note": note,
-        "device": found.device,
-        "pictured": any(m.heatmap is not None for m in found.maps),
-        "inputs": [_explained(found, i, [m for m in found.maps if m.input == i]) for i in inputs],
-        "scales": {"signed": _scale(SIGNED), "unsigned": _scale(UNSIGNED)},
-    }
-
-
-def _explained(found: Attributions, index: int, maps: list[Attribution]) -> Json:
-    picture = found.pictures[index] if index < len(found.pictures) else None
-    photo: Json | None = None
-    if picture is not None:
-        uri, width, height = photograph(picture)
-        photo = {"uri": uri, "width": width, "height": height}
-    targets = list(dict.fromkeys(m.target for m in maps))
-    return {
-        "name": picture.name if picture else f"input {index + 1}",
-        "photo": photo,
-        "target": targets[0] if len(targets) == 1 else "",
-        "maps": [_map(found, m, several_targets=len(targets) > 1) for m in maps],
-    }
-
-
-def _map(found: Attributions, item: Attribution, *, several_targets: bool) -> Json:
-    picture = found.pictures[item.input] if item.input < len(found.pictures) else None
-    drawn: Json | None = None
-    if item.heatmap is not None:
-        o = overlay(item.heatmap, item.signed, picture)
-        drawn = {
-            "uri": o.uri, "width": o.width, "height": o.height,
-            "low": scientific(o.low), "high": scientific(o.high),
-        }  # fmt: skip
-    return {
-        "method": item.method,
-        "layer": item.layer,
-        "target": item.target if several_targets else "",
-        "signed": item.signed,
-        "map": drawn,
-        "bars": _bars(item),
-        "delta": scientific(item.delta) if item.delta is not None else "",
-        "relative": _relative(item.relative_delta),
-        "verdict": item.verdict,
-        "source": _METHOD_SOURCES.get(item.method.lower(), ""),
-    }
-
-
-def _relative(delta: float | None) -> str:
-    if delta is None:
-        return ""
-    return "less than 0.1 %" if delta < 0.001 else percent(delta)
-
-
-def _bars(item: Attribution) -> list[Json]:
-    top = max((abs(bar.value) for bar in item.bars), default=0.0) or 1.0
-    signed = any(bar.value < 0 for bar in item.bars)
-    bars = []
-    for bar in item.bars:
-        length = abs(bar.value) / top * (50 if signed else 100)
-        start = (50 - length if bar.value < 0 else 50) if signed else 0
-        bars.append(
-            {
-                "label": bar.label,
-                "text": scientific(bar.value),
-                "negative": bar.value < 0,
-                "x": round(start, 2),
-                "w": round(length, 2),
-            }
-        )
-    return bars
-
-
-def _scale(table: tuple[Colour, ...]) -> list[str]:
-    stops = [colour_at(table, i / _SCALE_STOPS) for i in range(_SCALE_STOPS + 1)]
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in stops]
 
 
 def _provenance(report: Report) -> Json:

@@ -94,16 +94,16 @@ const nodeTip = node => [
   node.id, `${node.label} → ${node.note || node.shape || ''}`,
   node.params && `${node.params.toLocaleString('en')} parameters${inCopies(node)}`, node.macs != null && `${macsText(node)} MACs${inCopies(node)}`,
   node.l2 != null && `‖∇‖₂ ${sci(node.l2)} · rms ${sci(node.rms)}`,
-  node.spread && `‖∇‖₂ ${node.spread.map(sci).join(' … ')}${inCopies(node)}`,
+  node.spread && `‖∇‖₂ ${node.spread.map(sci).join(' … ')}${inCopies(node)}`, node.told,
 ].filter(Boolean).join('\n');
 const groupTip = group => [
   group.type_name ? `${group.id} (${group.type_name})` : group.id,
   `${group.params.toLocaleString('en')} parameters · ${macsText(group)} MACs${inCopies(group)}`,
-  group.block != null && `${group.title_kind} · squeeze ${Number(group.squeeze.toPrecision(3))}`,
+  group.block != null && `${group.title_kind} · squeeze ${Number(group.squeeze.toPrecision(3))}`, group.told,
 ].filter(Boolean).join('\n');
 const skipTip = skip => `${skip.kind} skip\n${skip.fork} → ${skip.join}` +
   (skip.share == null ? '' : `\n${(skip.share * 100).toFixed(1)} % of the fork's gradient`) +
-  (skip.shares ? ` on average, ${skip.shares.map(v => `${(v * 100).toFixed(1)} %`).join(' … ')}${inCopies(skip)}` : '');
+  (skip.shares ? ` on average, ${skip.shares.map(v => `${(v * 100).toFixed(1)} %`).join(' … ')}${inCopies(skip)}` : '') + (skip.told ? `\n${skip.told}` : '');
 
 // --- marks ----------------------------------------------------------------------------
 const blockMarks = k => {
@@ -130,6 +130,12 @@ const skipMark = (k, d, scale, parent) => {
   if (skip.share != null) path.setAttribute('data-share', Number(skip.share.toPrecision(6)));
   tip(skipTip(skip), path);
   core(against, skip.width * scale, d, parent);
+};
+const shade = (item, name) => (item.c == null ? '' : ` ${name}-${item.c}`);
+const sign = (item, parent) => {
+  if (!item.sign) return;
+  el('path', {class: `sign ${item.sign > 0 ? 'plus' : 'minus'}`, d: 'M-6.5,0a6.5,6.5 0 1 0 13,0a6.5,6.5 0 1 0 -13,0Z'}, parent);
+  el('path', {class: 'sign-line', d: item.sign > 0 ? 'M-3.5,0H3.5M0,-3.5V3.5' : 'M-3.5,0H3.5'}, parent);
 };
 const face = group => (group.block != null ? `block f-${blocks[group.block].family}` : group.tint != null ? `stage tint-${group.tint}` : '');
 // A box that stands for several: the cards behind it lie inside its size, the lowest first.
@@ -195,12 +201,13 @@ const closedGroup = (group, box, layer) => {
   }, layer);
   tip(groupTip(group), g);
   cards(group, box, g);
-  el('rect', {class: `box face ${face(group)}`, width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 10, ...(group.block == null ? {} : blockMarks(group.block))}, g);
+  el('rect', {class: `box face ${face(group)}${shade(group, 'relbox')}`, width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 10, ...(group.block == null ? {} : blockMarks(group.block))}, g);
   gradient(group, box.h - inset(group), 10, g);
   const bar = el('g', {class: 'toggle', 'data-toggle': group.id}, g);
   el('rect', {class: 'hit', width: 26, height: 28}, bar);
   el('path', {class: 'caret', d: 'M13,10.5v9l6,-4.5Z'}, bar);
   for (const shape of group.glyph) paint[shape[0]](shape, g);
+  sign(group, g);
 };
 const drawNode = (node, box, layer) => {
   const g = item('n:' + node.id, [node.label, node.id, node.note].filter(Boolean).join(', '), {class: 'item node', 'data-op': node.id, transform: `translate(${n2(box.x)} ${n2(box.y)})`}, layer);
@@ -208,13 +215,14 @@ const drawNode = (node, box, layer) => {
   if (node.block != null) {
     el('rect', {class: `block ring f-${blocks[node.block].family}`, x: -4, y: -4, width: n2(box.w + 8), height: n2(box.h + 8), rx: 11, ...blockMarks(node.block)}, g);
   }
-  el('rect', {class: `op face ${node.kind}`, width: n2(box.w), height: n2(box.h), rx: 7}, g);
+  el('rect', {class: `op face ${node.kind}${shade(node, 'rel')}`, width: n2(box.w), height: n2(box.h), rx: 7}, g);
   gradient(node, box.h, 7, g);
   if (node.note) {
     el('rect', {class: 'raised-ring', x: 3, y: 3, width: n2(box.w - 6), height: n2(box.h - 6), rx: 5}, g);
     text('op-text raised-text', box.w / 2, box.h / 2 - 3.5, node.label, g);
     text('op-note', box.w / 2, box.h / 2 + 13, node.note, g);
   } else text('op-text', box.w / 2, box.h / 2 + 4.2, node.label, g);
+  sign(node, g);
 };
 const drawRoutes = layer => {
   const marked = [];
@@ -227,7 +235,7 @@ const drawRoutes = layer => {
       // It leaves the trunk at its side, and does not cover it.
       const points = shortcut && from === -1 && route.points.length > 3 ? route.points.slice(1) : route.points;
       const path = stream(shortcut ? `k-${kind}` : name, width, way(points, route.arrow ? size - 1 : 0), amount < 0, layer);
-      tip(`${percent(amount)} of the gradient`, path);
+      tip(`${percent(amount)} of ${data.colouring?.stream || 'the gradient'}`, path);
       if (route.arrow) el('path', {class: `arrow-${shortcut ? kind : name}`, d: head(route.points, size)}, layer);
       continue;
     }

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from resnet_viz.core.attribution import Attribution, Attributions, Heatmap, Picture
+from resnet_viz.core.attribution import Attribution, Attributions
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.gradient_flow import (
     CallGradient,
@@ -34,6 +34,7 @@ from resnet_viz.core.graph import (
     TensorSpec,
     make_op_id,
 )
+from resnet_viz.core.pictures import Heatmap, Picture
 from resnet_viz.core.report import Provenance, Report
 from resnet_viz.core.structure import (
     Block,

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from resnet_viz.core.attribution import Attribution, Attributions, Bar, Heatmap
+from resnet_viz.core.attribution import Attribution, Attributions, Bar
 from resnet_viz.core.gradient_flow import NotSeparable, ParameterGradient
 from resnet_viz.core.graph import OpId
+from resnet_viz.core.pictures import Heatmap
 from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Block, Skip
 from resnet_viz.core.units import percent, scientific, si
@@ -218,7 +219,7 @@ def test_attributions_alone_say_how_far_to_trust_them():
     report = dataclasses.replace(REPORTS["resnet18"], measurements=(found,), findings=())
     shown = text(report)
     assert "The weights are random." in shown
-    assert "saliency, class 3\n      Not complete." in shown
+    assert "input 1, class 3\n    saliency\n      Not complete." in shown
     assert "values -2 to 1, strongest -2 at row 1 of 2, column 3 of 3" in shown
     assert "completeness delta 0.25" in shown
     assert re.findall(r"feature (\d+)", shown) == [str(i) for i in range(14, 2, -1)]

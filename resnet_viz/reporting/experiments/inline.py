@@ -40,4 +40,5 @@ def whole(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     text = re.sub(r"(\d) %", "\\1\u00a0%", text)
-    return Markup(re.sub(r"[\d.]+e-\d+", r'<span class="whole">\g<0></span>', str(escape(text))))
+    number, kept = r"[-−]?[\d.]+e-\d+", r'<span class="whole">\g<0></span>'
+    return Markup(re.sub(number, kept, str(escape(text))))

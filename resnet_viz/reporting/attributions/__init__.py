@@ -1,0 +1,1 @@
+"""Attributions for a reader: contact sheet, verdicts, what each depth sees, relevance."""
