@@ -16,6 +16,7 @@ from resnet_viz.core.version import __version__
 if TYPE_CHECKING:
     from resnet_viz.analysis.rules import Thresholds
     from resnet_viz.core.attribution import Attributions
+    from resnet_viz.core.attribution_options import AttributionOptions
     from resnet_viz.core.errors import ModelError, ResnetVizError, TraceError, UserError
     from resnet_viz.core.exchange import to_networkx
     from resnet_viz.core.experiments.degradation import Training
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from resnet_viz.experiments.degradation.run import run_degradation
     from resnet_viz.experiments.depth.run import run_depth
     from resnet_viz.experiments.identity.run import run_identity
+    from resnet_viz.pipeline.choices import attribution_layers, attribution_methods
     from resnet_viz.pipeline.gradients import (
         gradient_flow,
         lesion_study,
@@ -57,6 +59,8 @@ _HOME = {
     "watch": "watching.watcher",
     "load": "pipeline.models",
     "measure_costs": "pipeline.graphs",
+    "attribution_layers": "pipeline.choices",
+    "attribution_methods": "pipeline.choices",
     "render": "pipeline.reports",
     "report": "pipeline.reports",
     "run_degradation": "experiments.degradation.run",
@@ -80,6 +84,7 @@ _HOME = {
     "Structure": "core.structure",
     "GradientFlow": "core.gradient_flow",
     "Proof": "core.proof",
+    "AttributionOptions": "core.attribution_options",
     "Attributions": "core.attribution",
     "Finding": "core.finding",
     "Report": "core.report",
@@ -93,6 +98,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AttributionOptions",
     "Attributions",
     "Costs",
     "DenseNetConfig",
@@ -117,6 +123,8 @@ __all__ = [
     "__version__",
     "annotate",
     "attribute",
+    "attribution_layers",
+    "attribution_methods",
     "build",
     "compare",
     "configure",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnet_viz.cli import gradient_options, options
+from resnet_viz.cli.attribution_options import ATTRIBUTION_DATA
+from resnet_viz.cli.choices import asks_for_choices, print_choices
 from resnet_viz.cli.comparing import write_comparison
 from resnet_viz.cli.history import is_run, write_history
 from resnet_viz.cli.options import takes
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from resnet_viz.core.errors import ResnetVizError
     from resnet_viz.core.progress import Progress
     from resnet_viz.core.report import RenderOptions, Report, Section
+    from resnet_viz.reporting import Renderer
     from resnet_viz.study import Study
 
 
@@ -148,13 +151,19 @@ def gradflow(**given: Any) -> None:
 
 
 @cli.command()
-@takes(options.MODEL, options.RUN, options.ATTRIBUTIONS, options.OUTPUT)
+@takes(options.MODEL, options.RUN, ATTRIBUTION_DATA, options.OUTPUT)
 def attribute(**given: Any) -> None:
     """Captum attributions, and how far to trust them.
 
-    Without -o the verdicts are printed.
+    Without -o the verdicts are printed. Pictures (-o x.png, x.svg) are the contact sheet, .npz
+    the raw numbers, .html the report.
     """
-    _write(given, sections=("attributions",), default=None)
+    if asks_for_choices(given):
+        print_choices(given)
+        return
+    from resnet_viz.reporting import attribute_renderers
+
+    _write(given, sections=("attributions",), default=None, known=attribute_renderers())
 
 
 @cli.command()
@@ -227,6 +236,7 @@ def _write(
     sections: tuple[Section, ...],
     default: str | None,
     diagram_only: bool = False,
+    known: dict[str, Renderer] | None = None,
 ) -> None:
     """Runs the study and writes each output, or prints where there is none."""
     from resnet_viz.cli import writing
@@ -239,7 +249,7 @@ def _write(
     asked = writing.wanted(
         given, default, lambda: writing.file_name(study.name or given["model"], _MODEL_SUFFIXES)
     )
-    writing.check(asked)
+    writing.check(asked, known)
     others = bool(launched_rank())
     with showing(quiet=asked.quiet or others) as progress:
         # The one section that was asked for must apply; of several each may be missing.
@@ -249,7 +259,7 @@ def _write(
             if ended is not None:
                 raise ended
             return
-        drawn = writing.draw(made, asked, drawing, progress, began)
+        drawn = writing.draw(made, asked, drawing, progress, began, known)
     drawn.print()
     if not asked.quiet:
         if not (given["inputs"] or given["input_files"] or given["inputs_from"]):

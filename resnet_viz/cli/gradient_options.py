@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Any], Any]
 
-GRADIENTS: Sequence[Decorator] = (
+DATA: Sequence[Decorator] = (
     click.option(
         "--data",
         metavar="FOLDER|digits|random|torchvision:NAME|FILE.py:LOADER",
-        help="What to measure gradients on: a folder of images, a known set, or code of yours, "
+        help="What to measure on: a folder of images, a known set, or code of yours, "
         "which is run.  [default: random]",
     ),
     click.option(
@@ -29,9 +29,7 @@ GRADIENTS: Sequence[Decorator] = (
         metavar="DIR",
         help="Where the files of a torchvision: data set lie. Nothing is downloaded.",
     ),
-    click.option(
-        "--batch-size", type=click.IntRange(1), help="Samples of gradient flow.  [default: 8]"
-    ),
+    click.option("--batch-size", type=click.IntRange(1), help="Samples of a batch.  [default: 8]"),
     click.option(
         "--batches",
         default=1,
@@ -41,6 +39,11 @@ GRADIENTS: Sequence[Decorator] = (
         help="Batches to measure, on each process under torchrun; the report holds means and "
         "spreads.",
     ),
+    click.option("--amp", is_flag=True, help="Run the model and its loss under bfloat16 autocast."),
+)
+
+GRADIENTS: Sequence[Decorator] = (
+    *DATA,
     click.option(
         "--loss",
         metavar="cross_entropy|mse|FILE.py:FUNCTION",
@@ -49,7 +52,6 @@ GRADIENTS: Sequence[Decorator] = (
     click.option(
         "--train/--eval", "train", default=True, show_default=True, help="Mode of gradient flow."
     ),
-    click.option("--amp", is_flag=True, help="Run forward and loss under bfloat16 autocast."),
     click.option(
         "--stats",
         type=click.Choice(["norms", "default", "full"]),

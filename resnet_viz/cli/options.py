@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from resnet_viz.cli.attribution_options import ATTRIBUTIONS, explained
 from resnet_viz.cli.gradient_options import GRADIENTS, asked
 
 if TYPE_CHECKING:
@@ -20,19 +19,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
-
-
-def _numbers(_ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
-    """``0.485,0.456,0.406`` as three floats."""
-    if value is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
-        raise click.BadParameter(f"{value!r}: give one number or three, as in 0.485,0.456,0.406")
-    return numbers * 3 if len(numbers) == 1 else numbers
 
 
 MODEL: Sequence[Decorator] = (
@@ -121,46 +107,6 @@ PROOF: Sequence[Decorator] = (
     ),
 )
 
-ATTRIBUTIONS: Sequence[Decorator] = (
-    click.option(
-        "--image",
-        "images",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Photograph to explain; repeatable.",
-    ),
-    click.option(
-        "--size",
-        "image_size",
-        type=click.IntRange(1),
-        help="Side of its crop.  [default: the input's]",
-    ),
-    click.option(
-        "--mean",
-        callback=_numbers,
-        metavar="R,G,B",
-        help="Of its channels.  [default: the model's]",
-    ),
-    click.option(
-        "--std", callback=_numbers, metavar="R,G,B", help="Of its channels.  [default: the model's]"
-    ),
-    click.option("--target", metavar="CLASS", help="Class to explain.  [default: the strongest]"),
-    click.option(
-        "--method", "methods", multiple=True, metavar="NAME", help="Attribution method; repeatable."
-    ),
-    click.option(
-        "--layer", default="auto", show_default=True, metavar="PATH", help="Layer for Grad-CAM."
-    ),
-    click.option(
-        "--n-steps",
-        default=50,
-        show_default=True,
-        type=click.IntRange(1),
-        help="Steps of integrated gradients.",
-    ),
-)
-
 FOLD: Decorator = click.option(
     "--fold-repeats/--no-fold-repeats",
     default=None,
@@ -197,6 +143,13 @@ FILES: Sequence[Decorator] = (
 
 OUTPUT: Sequence[Decorator] = (
     *FILES,
+    click.option(
+        "--color-by",
+        type=click.Choice(["kind", "attribution"]),
+        default="kind",
+        show_default=True,
+        help="What the diagram's ops are coloured by; attribution measures their relevance.",
+    ),
     click.option(
         "--collapse",
         type=click.Choice(["blocks", "all", "none"]),
@@ -239,10 +192,13 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
     from resnet_viz.core.errors import UserError
     from resnet_viz.sources.inputs import parse_inputs
     from resnet_viz.sources.loading import parse_arg
-    from resnet_viz.study import METHODS, Study
+    from resnet_viz.study import Study
 
+    wanted = sections
+    if given.get("color_by") == "attribution" and "attributions" not in sections:
+        wanted = (*sections, "attributions")
     if given.get("device") == "meta":
-        if sections:
+        if wanted:
             raise UserError(
                 "--device meta makes no values, so nothing can be measured on it: "
                 "leave it out, or ask for summary or diagram"
@@ -261,21 +217,14 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
         input_kwargs=values,
         input_files=given["input_files"],
         inputs_from=given["inputs_from"],
-        images=tuple(given.get("images", ())),
-        image_size=given.get("image_size"),
-        mean=given.get("mean"),
-        std=given.get("std"),
-        sections=sections,
+        sections=wanted,
         device=given.get("device", "auto"),
         seed=given["seed"],
-        target=_target(given.get("target")),
-        methods=given.get("methods") or METHODS,
-        layer=given.get("layer", "auto"),
-        n_steps=given.get("n_steps", 50),
         verify=given.get("verify", False),
         command=command_line(),
         created=now(),
         **asked(given),
+        **explained(given, only_relevance=wanted != sections),
     )
 
 
@@ -287,15 +236,6 @@ def command_line() -> str:
 def now() -> str:
     """ISO date and time, to the second, with the time zone."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _target(text: str | None) -> int | str | None:
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        return text
 
 
 def drawing(given: dict[str, Any], *, diagram_only: bool = False) -> RenderOptions:
@@ -310,4 +250,5 @@ def drawing(given: dict[str, Any], *, diagram_only: bool = False) -> RenderOptio
         engine=given["engine"],
         fold_repeats=given["fold_repeats"],
         diagram_only=diagram_only,
+        color_by=given["color_by"],
     )

@@ -117,7 +117,12 @@ class Drawn:
 
 
 def draw(
-    value: Any, asked: Wanted, drawing: RenderOptions, progress: Progress, began: float
+    value: Any,
+    asked: Wanted,
+    drawing: RenderOptions,
+    progress: Progress,
+    began: float,
+    known: dict[str, Renderer] | None = None,
 ) -> Drawn:
     """Draws and writes every output; what goes to standard output is kept for later.
 
@@ -127,16 +132,22 @@ def draw(
         drawing: How to draw it.
         progress: Who listens.
         began: ``time.perf_counter()`` at the command's start.
+        known: Who writes it, by suffix; who writes such values if ``None``.
     """
-    from resnet_viz.reporting import render, save
+    from resnet_viz.reporting import render, renderer_for, resolve_renderer, save
 
     printed, files = b"", []
     for output in asked.outputs or ("-",):
         progress.start(f"drawing {output}")
         if output == "-":
-            printed = render(value, asked.format or asked.fallback, drawing)
+            given = asked.format or asked.fallback
+            printed = render(value, resolve_renderer(given, known) if known else given, drawing)
         else:
-            path = save(value, Path(output), drawing, asked.format)
+            format_: str | Renderer | None = asked.format
+            if known:
+                named = asked.format
+                format_ = resolve_renderer(named, known) if named else renderer_for(output, known)
+            path = save(value, Path(output), drawing, format_)
             files.append((path, time.perf_counter() - began))
     progress.finish()
     return Drawn(printed=printed, files=tuple(files))

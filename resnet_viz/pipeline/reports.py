@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from resnet_viz.core.attribution_options import DEFAULT_METHODS, NAMES
 from resnet_viz.core.display import Savable
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.pipeline.checking import expect
 from resnet_viz.pipeline.graphs import annotate
-from resnet_viz.study import METHODS, Study, analyse, compared, sized
+from resnet_viz.study import Study, analyse, compared, sized, study_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,14 +38,14 @@ def report(
         input_size: Shape of the inputs, as ``trace`` takes it.
         dtypes: Of these inputs.
         progress: Who listens.
-        **options: Any other attribute of ``Study``.
+        **options: Any other attribute of ``Study``, or of ``AttributionOptions``.
 
     Raises:
         TraceError: If ``forward`` raises; ``.report`` shows what ran until then, with the
             failing op in red, and saves itself like any other report.
         ResnetVizError: In one line, for whatever a user can cause.
     """
-    return analyse(Study(model=model, inputs=sized(input_size, dtypes), **options), progress)
+    return analyse(study_of(model, inputs=sized(input_size, dtypes), **options), progress)
 
 
 def compare(
@@ -71,7 +72,7 @@ def compare(
     """
     options.setdefault("sections", ("gradient flow",))
     inputs = sized(input_size, dtypes)
-    first = Study(model=a, inputs=inputs, **options)
+    first = study_of(a, inputs=inputs, **options)
     return compared(first, replace(first, model=b), progress)
 
 
@@ -81,46 +82,54 @@ def attribute(
     *,
     input_size: InputSize | None = None,
     dtypes: Dtypes | None = None,
-    target: int | str | None = None,
-    method: str | Sequence[str] = METHODS,
-    layer: str = "auto",
-    n_steps: int = 50,
+    method: str | Sequence[str] = DEFAULT_METHODS,
+    relevance: bool = False,
+    stages: bool = False,
     device: str | None = None,
     seed: int = 0,
-    **kwargs: Any,
+    progress: Progress = SILENT,
+    **options: Any,
 ) -> Attributions:
     """What each part of the inputs contributes to the output, by Captum's methods.
+
+    ``result["integrated_gradients"]`` are the maps of a method, by input;
+    ``result.arrays("integrated_gradients")["x"]`` is what captum gave.
 
     Args:
         model: Left as it came; runs in eval mode.
         inputs: What ``trace`` takes as ``input_data``.
         input_size: Shape of seeded inputs instead, as ``trace`` takes it.
         dtypes: Of these inputs.
-        target: Class index; the strongest class of each sample if ``None``.
         method: One or more names of ``measuring.attributions.methods.METHODS``.
-        layer: For methods that look at a layer: a module path, or ``auto``.
-        n_steps: Steps of path methods.
+        relevance: Whether to measure the relevance of every block and branch, too.
+        stages: Whether to look at what each depth sees, too.
         device: Where to run; where the model is if ``None``.
         seed: Of methods that draw.
-        **kwargs: More keyword arguments of ``forward``.
+        progress: Who listens.
+        **options: Captum's arguments and all others of ``AttributionOptions`` (``target``,
+            ``layer``, ``n_steps``, ``baselines``, ``stdevs``, ``trust``, …); any other of
+            ``Study`` (``images``, ``data``, ``weights``, …); the rest goes to ``forward``.
 
     Raises:
         UserError: For an unknown method, layer or target.
+        NotApplicableError: If none of the methods applies.
     """
-    study = Study(
-        model=model,
+    known = {f.name for f in fields(Study)} | NAMES
+    mine = {name: value for name, value in options.items() if name in known}
+    study = study_of(
+        model,
         inputs=sized(input_size, dtypes),
         input_data=inputs,
-        input_kwargs=kwargs,
-        target=target,
+        input_kwargs={name: value for name, value in options.items() if name not in known},
         methods=(method,) if isinstance(method, str) else tuple(method),
-        layer=layer,
-        n_steps=n_steps,
+        relevance=relevance,
+        stages=stages,
         device=device,
         seed=seed,
         sections=("attributions",),
+        **mine,
     )
-    return cast("Attributions", analyse(study, tolerant=False).attributions)
+    return cast("Attributions", analyse(study, progress, tolerant=False).attributions)
 
 
 def render(

@@ -6,7 +6,7 @@ sources -> tracing -> analysis -> measuring; what comes out is a ``Report``, whi
 
 from __future__ import annotations
 
-from resnet_viz.study.asked import METHODS, Mode, Study
+from resnet_viz.study.asked import Mode, Study, study_of
 from resnet_viz.study.comparing import compared
 from resnet_viz.study.feeding import traced_batch
 from resnet_viz.study.lesions import lesions_of
@@ -15,7 +15,6 @@ from resnet_viz.study.running import analyse
 from resnet_viz.study.sizes import inputs_of, sized
 
 __all__ = [
-    "METHODS",
     "Mode",
     "Study",
     "analyse",
@@ -24,6 +23,7 @@ __all__ = [
     "lesions_of",
     "load_model",
     "sized",
+    "study_of",
     "traced",
     "traced_batch",
     "verify_batch",

@@ -8,6 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from resnet_viz.core.attribution_options import NAMES, AttributionOptions
 from resnet_viz.core.errors import UserError, listed
 from resnet_viz.core.gradient_flow import Stats
 from resnet_viz.core.report import Section
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from resnet_viz.sources.inputs import InputSpec
 
 Mode = Literal["train", "eval"]
-METHODS = ("integrated_gradients", "saliency", "layer_grad_cam")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,15 +62,14 @@ class Study:
         image_size: Side of their crop.
         mean: Of their channels.
         std: Of their channels.
+        labels: Names of the classes: themselves, ``imagenet``, or a file with a name per line;
+            the model's own, where they are known, if empty.
         sections: What to measure.
         mode: Train or eval mode of gradient flow; the model's own if ``None``.
         device: As ``measuring.device.pick_device`` takes it.
         batch_size: Samples of gradient flow where no data are given.
         seed: Of weights, inputs, labels and methods.
-        target: Class to explain; the strongest of each sample if ``None``.
-        methods: Names of ``measuring.attributions.methods.METHODS``.
-        layer: For methods that look at a layer: a module path, or ``auto``.
-        n_steps: Steps of path methods.
+        attribution: What is asked of attributions.
         thresholds: When findings speak.
         verify: Whether to prove the graph faithful.
         command: The command line, where there was one.
@@ -106,15 +105,13 @@ class Study:
     image_size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    labels: tuple[str, ...] | str = ()
     sections: tuple[Section, ...] = ("gradient flow", "attributions")
     mode: Mode | None = None
     device: str | None = None
     batch_size: int | None = None
     seed: int = 0
-    target: int | str | None = None
-    methods: tuple[str, ...] = METHODS
-    layer: str = "auto"
-    n_steps: int = 50
+    attribution: AttributionOptions = field(default_factory=AttributionOptions)
     thresholds: Thresholds | None = None
     verify: bool = False
     command: str = ""
@@ -134,3 +131,19 @@ class Study:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, Integral) or value < 1):
                 raise UserError(f"{name}={value!r} was given: give a whole number, 1 or more")
+
+
+def study_of(model: nn.Module | str, **options: Any) -> Study:
+    """A ``Study`` by keyword; those of ``AttributionOptions`` stand beside the others.
+
+    Raises:
+        UserError: For a value that no measurement takes.
+        TypeError: For a keyword of neither.
+    """
+    own = {name: options.pop(name) for name in NAMES & options.keys()}
+    given = options.pop("attribution", None)
+    if own and given is not None:
+        raise UserError(f"attribution= and {listed(sorted(own))} both say what to attribute")
+    if own:
+        given = AttributionOptions(**own)
+    return Study(model=model, attribution=given or AttributionOptions(), **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from resnet_viz.core.errors import UserError
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from resnet_viz.sources.feeds import Feed, Wanted
     from resnet_viz.sources.inputs import InputSpec
     from resnet_viz.sources.loading import Loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """What attributions explain.
+
+    Attributes:
+        samples: One by one.
+        batches: Of data that somebody gave, for what is averaged over them; or ``None``.
+    """
+
+    samples: Batch
+    batches: Callable[[], Iterator[Batch]] | None = None
 
 
 def given_feed(study: Study, loaded: Loaded) -> Feed | None:
@@ -152,9 +165,10 @@ def gradient_batches(
     if feed is not None:
         return feed.batches
     wanted = _wanted(study)
-    if study.data is not None and study.data != "random":
-        found = feeds.image_feed(study.data, loaded, batch, wanted, data_dir=study.data_dir)
-        return found.batches
+    # Inputs that somebody chose are not exchanged for the model's own.
+    data = study.data if study.data is not None or batch.was_given else loaded.data
+    if data and data != "random":
+        return feeds.image_feed(data, loaded, batch, wanted, data_dir=study.data_dir).batches
     if study.data_dir is not None:
         raise UserError("--data-dir goes with --data torchvision:NAME")
     if not specs:
@@ -179,6 +193,39 @@ def told_if_short(study: Study, found: Measurement) -> Measurement:
     return replace(found, notes=(*found.notes, note))
 
 
+def explained(
+    study: Study,
+    loaded: Loaded,
+    batch: Batch,
+    specs: tuple[InputSpec, ...],
+    feed: Feed | None = None,
+) -> Explained:
+    """What attributions explain.
+
+    Photographs where they are given or the input is an image; else the first images of the
+    data, where those are given; else what was traced. Relevance is measured over all the data.
+
+    Args:
+        study: What is asked.
+        loaded: The model.
+        batch: What was traced.
+        specs: That it follows, if any.
+        feed: ``given_feed``, if any.
+
+    Raises:
+        UserError: If a photograph or the data cannot be read, or the model takes none.
+    """
+    from resnet_viz.sources.shown_inputs import first_samples, with_pictures
+
+    given = study.data is not None and study.data != "random"
+    batches = gradient_batches(study, loaded, batch, specs, feed) if given else None
+    if given and not study.images:
+        assert batches is not None
+        first = first_samples(next(batches()))
+        return Explained(samples=with_pictures(first, loaded), batches=batches)
+    return Explained(samples=samples(study, loaded, batch, specs), batches=batches)
+
+
 def samples(study: Study, loaded: Loaded, batch: Batch, specs: tuple[InputSpec, ...]) -> Batch:
     """What is explained: photographs where the input is an image, else what was traced.
 
@@ -193,7 +240,9 @@ def samples(study: Study, loaded: Loaded, batch: Batch, specs: tuple[InputSpec, 
     """
     from resnet_viz.sources import batches
 
-    if batches.takes_photographs(specs):
+    # One channel may as well be a spectrogram: no photograph for that unless somebody says so.
+    pictured = study.images or loaded.images or (specs and specs[0].shape[1:2] == (3,))
+    if pictured and batches.takes_photographs(specs):
         shown = batches.photographs(
             loaded,
             specs[0],
@@ -206,6 +255,11 @@ def samples(study: Study, loaded: Loaded, batch: Batch, specs: tuple[InputSpec, 
     if study.images:
         taken = ", ".join(map(str, specs)) or "the inputs given"
         raise UserError(
-            f"--image needs a model with one 3-channel image input; this one takes {taken}"
+            "--image needs a model with one image input of 3 channels or 1; this one takes "
+            f"{taken}"
         )
-    return batch.filled()
+    if batch.fill is not None:
+        return batch.filled()  # seeded noise makes no picture
+    from resnet_viz.sources.shown_inputs import with_pictures
+
+    return with_pictures(batch, loaded)

@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
 
 def load_model(study: Study) -> Loaded:
-    """The study's model, and what is known about it."""
+    """The study's model, and what is known about it.
+
+    Raises:
+        UserError: If there is no such model, or the names of its classes cannot be read.
+    """
+    loaded = _loaded(study)
+    if not study.labels:
+        return loaded
+    from resnet_viz.sources.labels import read_labels
+
+    given = study.labels
+    return replace(loaded, labels=read_labels(given) if isinstance(given, str) else tuple(given))
+
+
+def _loaded(study: Study) -> Loaded:
     from resnet_viz.sources import loading
 
     if not isinstance(study.model, str):

@@ -14,9 +14,10 @@ from resnet_viz.core.errors import (
 )
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.progress import SILENT, Progress
-from resnet_viz.core.report import Measurement, Missing, Provenance, Report
+from resnet_viz.core.report import Measurement, Missing, Provenance, Report, Section
 from resnet_viz.study.asked import Study
 from resnet_viz.study.feeding import (
+    explained,
     given_feed,
     gradient_batches,
     loss_of,
@@ -30,6 +31,7 @@ from resnet_viz.study.opening import load_model, memory_of, proof_of, traced
 if TYPE_CHECKING:
     from resnet_viz.core.batch import Batch
     from resnet_viz.core.structure import Structure
+    from resnet_viz.measuring.context import MeasureContext
     from resnet_viz.sources.feeds import Feed
     from resnet_viz.sources.inputs import InputSpec
     from resnet_viz.sources.loading import Loaded
@@ -130,6 +132,7 @@ def _measure(
     from resnet_viz.measuring.context import MeasureContext
     from resnet_viz.measuring.device import model_device, pick_device
     from resnet_viz.measuring.processes.distributed import our_part
+    from resnet_viz.sources.target_texts import with_target
 
     model = loaded.model if loaded.sharded is None else loaded.sharded
     device = pick_device(study.device) if study.device else model_device(model)
@@ -155,10 +158,8 @@ def _measure(
         steps=study.steps,
         jacobian_samples=study.jacobian_samples,
         block_spectra=study.block_spectra,
-        target=study.target,
-        methods=study.methods,
-        layer=study.layer,
-        n_steps=study.n_steps,
+        attribution=with_target(study.attribution),
+        labels=loaded.labels,
         device=device,
         seed=study.seed,
         note=_note(loaded.weights_note),
@@ -166,12 +167,12 @@ def _measure(
     )
     if study.images and "attributions" in study.sections:
         # A picture that cannot be read is said before the minutes of gradient flow.
-        context = replace(context, samples=samples(study, loaded, batch, specs))
+        samples(study, loaded, batch, specs)
     found: list[Measurement] = []
     missing: list[Missing] = []
     ended: ResnetVizError | None = None
     for section in study.sections:
-        if section != "gradient flow" and our_part()[0]:
+        if our_part()[0] and not _together(study, section):
             continue  # what the processes do not measure together, the first one does
         try:
             if section != "gradient flow" and loaded.sharded is not None:
@@ -179,8 +180,8 @@ def _measure(
             if section != "attributions":
                 batches = gradient_batches(study, loaded, batch, specs, feed)
                 context = replace(context, batches=batches)
-            elif not study.images:
-                context = replace(context, samples=samples(study, loaded, batch, specs))
+            else:
+                context = _explaining(context, study, loaded, batch, specs, feed)
             found.append(told_if_short(study, MEASUREMENTS[section](context)))
         except (NotApplicableError, ModelError, InputError) as error:
             # A detector traces in eval mode and refuses to train without boxes.
@@ -190,6 +191,27 @@ def _measure(
             if isinstance(error, InputError) or not tolerant:
                 ended = ended or error
     return tuple(found), tuple(missing), str(device), ended
+
+
+def _together(study: Study, section: Section) -> bool:
+    """Whether several processes measure a section together."""
+    averaged = study.data is not None and study.data != "random" and study.attribution.relevance
+    return section == "gradient flow" or (section == "attributions" and averaged)
+
+
+def _explaining(
+    context: MeasureContext,
+    study: Study,
+    loaded: Loaded,
+    batch: Batch,
+    specs: tuple[InputSpec, ...],
+    feed: Feed | None,
+) -> MeasureContext:
+    """The context of attributions: their samples, and the data that relevance is averaged over."""
+    found = explained(study, loaded, batch, specs, feed)
+    if found.batches is None:
+        return replace(context, samples=found.samples)
+    return replace(context, samples=found.samples, batches=found.batches, data_given=True)
 
 
 def _note(weights: str) -> str:
