@@ -1,13 +1,21 @@
-"""What a ResNet-18 looks at, by three methods, and how far each can be trusted.
+"""What a net trained on digits looks at, how far to believe it, and what each branch added.
 
-The weights here are random, so the maps show only what the architecture does.
-For a trained net: rv.report("resnet18", weights="IMAGENET1K_V1").
+The net comes with the package. For one of ImageNet:
+rv.attribute("resnet18", weights="IMAGENET1K_V1", images=["photo.jpg"]).
 """
 
 import resnet_viz as rv
 
-report = rv.report("resnet18", sections=("attributions",), n_steps=16)
-for found in report.attributions.maps:
-    print(f"{found.method} of {found.target}: {found.verdict}")
-report.save("attributions.html")
-print("wrote attributions.html")
+found = rv.attribute(
+    "digits-resnet",
+    method=["integrated_gradients", "guided_backprop"],
+    relevance=True,
+    trust="full",
+    n_steps=16,
+)
+for item in found.maps[:2]:
+    print(f"{item.method} of {item.target} ({item.probability:.1%}): {item.verdict}")
+for operand in found.relevance.operands:
+    print(f"{operand.join}: the {operand.role} added {operand.amount.signed:+.2f}")
+found.save("attributions.png")
+print("wrote attributions.png")
