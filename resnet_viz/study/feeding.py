@@ -255,8 +255,7 @@ def samples(study: Study, loaded: Loaded, batch: Batch, specs: tuple[InputSpec, 
     if study.images:
         taken = ", ".join(map(str, specs)) or "the inputs given"
         raise UserError(
-            "--image needs a model with one image input of 3 channels or 1; this one takes "
-            f"{taken}"
+            f"--image needs a model with one image input of 3 channels or 1; this one takes {taken}"
         )
     if batch.fill is not None:
         return batch.filled()  # seeded noise makes no picture

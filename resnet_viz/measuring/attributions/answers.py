@@ -7,10 +7,12 @@ refusals end in one line.
 from __future__ import annotations
 
 import inspect
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,7 +88,16 @@ def in_one_line(title: str) -> Iterator[None]:
             raise NotApplicableError(CHECKPOINTED) from error
         raise ModelError(f"{title} failed: {one_line(error)}") from error
     except (AssertionError, TypeError, ValueError, IndexError) as error:
+        if _is_ours(error):
+            raise
         raise NotApplicableError(f"captum cannot run it here: {one_line(error)}") from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it was raised by this package, or by torch as this package called it: a bug."""
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    outside_torch = [file for file in files if "torch" not in file.parts]
+    return bool(outside_torch) and "resnet_viz" in outside_torch[-1].parts
 
 
 def _answer(question: Question, method: Method, look: Look | None) -> tuple[Tensor, ...]:

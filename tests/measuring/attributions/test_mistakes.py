@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from resnet_viz.analysis import annotate
 from resnet_viz.core.errors import NotApplicableError, UserError
+from resnet_viz.measuring.attributions.answers import in_one_line
+from resnet_viz.measuring.attributions.methods import find_methods
 from resnet_viz.tracing.tracer import trace_model
 from tests.measuring.attributions.explaining import Net, attribute_inputs, explain
 
@@ -72,3 +74,11 @@ def test_other_arguments_than_the_traced_ones_are_refused(net: Net, images: Tens
     graph = trace_model(net, (images,))
     with pytest.raises(UserError, match="2 tensors go in, but the graph was traced with 1"):
         attribute_inputs(net, (images, images + 1), graph=graph, structure=annotate(graph))
+
+
+def test_a_bug_of_ours_keeps_its_traceback() -> None:
+    not_names: Any = 5
+    with pytest.raises(TypeError), in_one_line("a method"):
+        find_methods(not_names)
+    with pytest.raises(NotApplicableError), in_one_line("a method"):
+        len(not_names)
