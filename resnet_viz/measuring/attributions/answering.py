@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from resnet_viz.core.errors import NotApplicableError, UserError, listed
+from resnet_viz.core.errors import ModelError, NotApplicableError, UserError, listed
 from resnet_viz.core.progress import Progress
 from resnet_viz.measuring.attributions.answers import answer, in_one_line, passes_of
 from resnet_viz.measuring.attributions.looking import AUTO, Look, Wish, misfit
@@ -90,13 +90,14 @@ def answers_to(
 
     Raises:
         UserError: If a layer that a person named does not fit a method.
-        ModelError: If ``forward`` or ``backward`` raises.
+        ModelError: If ``forward`` or ``backward`` raises under every method.
     """
     places = [place for method in methods for place in _places(question, method, looks, refusals)]
     meter = Meter(progress)
     question = question.told(meter)
     costs = [passes_of(question, method) for method, _, _ in places]
-    found = []
+    found: list[Answer] = []
+    failed: ModelError | None = None
     progress.start("computing attributions", sum(costs))
     try:
         for (method, look, forced), cost in zip(places, costs, strict=True):
@@ -104,7 +105,9 @@ def answers_to(
             path = look.path if look else ""
             try:
                 values = answer(question, method, look)
-            except NotApplicableError as error:
+            except (NotApplicableError, ModelError) as error:
+                # Another method may need no backward, or less memory.
+                failed = failed or (error if isinstance(error, ModelError) else None)
                 refusals.add(method, str(error), path)
                 continue
             finally:
@@ -119,6 +122,8 @@ def answers_to(
             found.append(Answer(method=method, look=look, values=values, sums=sums, forced=forced))
     finally:
         progress.finish()
+    if failed is not None and not found:
+        raise failed
     return tuple(found)
 
 

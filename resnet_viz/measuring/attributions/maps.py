@@ -148,7 +148,7 @@ class Completeness:
         advice = (
             f"{self.remedy} before trusting the sum" if self.remedy else "do not read it as a sum"
         )
-        return (
-            f"Misses {moved}{counted}, by {percent(self.relative)}, more than "
-            f"{percent(COMPLETE)}: {advice}."
-        )
+        far = percent(self.relative)
+        if self.relative >= 10:
+            far = f"{scientific(self.relative)} times as much"
+        return f"Misses {moved}{counted}, by {far}, more than {percent(COMPLETE)}: {advice}."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_viz.analysis import annotate
-from resnet_viz.core.errors import NotApplicableError, UserError
+from resnet_viz.core.errors import ModelError, NotApplicableError, UserError
 from resnet_viz.measuring.attributions.answers import in_one_line
 from resnet_viz.measuring.attributions.methods import find_methods
 from resnet_viz.tracing.tracer import trace_model
@@ -82,3 +82,24 @@ def test_a_bug_of_ours_keeps_its_traceback() -> None:
         find_methods(not_names)
     with pytest.raises(NotApplicableError), in_one_line("a method"):
         len(not_names)
+
+
+def test_what_needs_no_backward_outlives_one_that_fails() -> None:
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            raise RuntimeError("the fuse blew")
+
+    class Model(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Broken.apply(x).sum(1, keepdim=True)
+
+    found = explain(Model(), torch.rand(2, 4), methods=("saliency", "occlusion"))
+    assert {m.name for m in found.maps} == {"occlusion"}
+    assert "the fuse blew" in found.note
+    with pytest.raises(ModelError, match="the fuse blew"):
+        explain(Model(), torch.rand(2, 4), methods=("saliency",))
