@@ -113,7 +113,7 @@ def attribute_inputs(
             maps += _shown(question, answers)
             agreements += agreed
         relevance, why_none = _relevance(first, progress)
-        if not maps and relevance is None:
+        if not maps and (methods or relevance is None):
             raise NotApplicableError("; ".join(filter(None, (*refusals.reasons, why_none))))
         depths, kernels, no_depths = _stages(first, progress)
         return Attributions(

@@ -103,3 +103,18 @@ def test_what_needs_no_backward_outlives_one_that_fails() -> None:
     assert "the fuse blew" in found.note
     with pytest.raises(ModelError, match="the fuse blew"):
         explain(Model(), torch.rand(2, 4), methods=("saliency",))
+
+
+def test_relevance_alone_is_an_answer_only_where_no_method_was_asked_for() -> None:
+    net = Net(channels=3)
+    alone = explain(net, torch.rand(1, 3, 8, 8), methods=(), relevance=True)
+    assert alone.maps == ()
+    assert alone.relevance is not None
+    with pytest.raises(NotApplicableError, match="goes past"):
+        explain(
+            net,
+            torch.rand(1, 3, 8, 8),
+            methods=("layer_conductance",),
+            layer="body",
+            relevance=True,
+        )
