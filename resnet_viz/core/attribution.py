@@ -90,7 +90,8 @@ class Attributions(Savable):
         device: The device it ran on, as text.
         rows: Rows of the batch per forward.
         peak_bytes: Peak memory of the run beside the model: on an accelerator what its
-            allocator held, on a CPU an estimate from the graph; ``None`` where not known.
+            allocator held; on a CPU what the largest backward kept, or where that was not
+            measured what the graph allocates for the samples; ``None`` where not known.
         settings: How it ran, where not in float32 and the default layout.
     """
 

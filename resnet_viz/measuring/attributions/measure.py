@@ -31,6 +31,7 @@ from resnet_viz.measuring.attributions.looking import look_at, wishes_of
 from resnet_viz.measuring.attributions.methods import METHODS, Method, find_methods
 from resnet_viz.measuring.attributions.question import CHECKPOINTED, Question, asking
 from resnet_viz.measuring.attributions.relevance.measure import forwards_of, relevance_of
+from resnet_viz.measuring.attributions.rows import bytes_per_row
 from resnet_viz.measuring.attributions.showing import Answer, shown
 from resnet_viz.measuring.attributions.stages import depth_views, kernels_of
 from resnet_viz.measuring.attributions.trust.judging import (
@@ -126,9 +127,19 @@ def attribute_inputs(
             note=" ".join(filter(None, [note, doubts, refusals.words, why_none, no_depths])),
             device=str(first.device),
             rows=first.use.rows or first.rows,
-            peak_bytes=first.use.peak(first.device),
+            peak_bytes=_peak(first),
             settings=first.settings,
         )
+
+
+def _peak(question: Question) -> int | None:
+    """What was held, or by the graph what the samples need, where nothing was measured."""
+    known = question.use.peak(question.device)
+    if known is not None:
+        return known
+    subject = question.subject
+    each = bytes_per_row(subject, question.graph, question.structure)
+    return round(each * max(question.use.rows, subject.samples)) or None
 
 
 def _applying(

@@ -22,6 +22,7 @@ from resnet_viz.measuring.attributions.rows import (
     is_out_of_memory,
     row_scores,
 )
+from tests.measuring.attributions.explaining import explain
 from tests.measuring.attributions.test_rows import Net, close, questions
 
 CPU = "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"
@@ -180,3 +181,10 @@ def test_on_a_gpu_the_parts_change_nothing_and_the_peak_is_measured() -> None:
     assert least < most
     close(whole, expected, 1e-6)
     close(values, expected, 1e-6)
+
+
+def test_methods_that_hook_modules_say_a_peak_too() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    found = explain(model, torch.rand(2, 3, 8, 8), methods=("deep_lift",))
+    # What convolution, ReLU and head put out; flattening allocates nothing.
+    assert found.peak_bytes == 4 * 2 * (144 + 144 + 2)

@@ -5,7 +5,7 @@ of all of them. Here they go through in parts, and memory that runs out makes th
 smaller, never the answer another.
 """
 
-from resnet_viz.measuring.attributions.rows.budget import rows_at_once
+from resnet_viz.measuring.attributions.rows.budget import bytes_per_row, rows_at_once
 from resnet_viz.measuring.attributions.rows.gradients import row_scores, samples_meet
 from resnet_viz.measuring.attributions.rows.layout import channels_last
 from resnet_viz.measuring.attributions.rows.memory import (
@@ -16,6 +16,7 @@ from resnet_viz.measuring.attributions.rows.memory import (
 
 __all__ = [
     "MemoryUse",
+    "bytes_per_row",
     "channels_last",
     "in_fewer_rows",
     "is_out_of_memory",
