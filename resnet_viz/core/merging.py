@@ -8,10 +8,10 @@ merge merged flows is to merge all their batches at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any
 
 from resnet_viz.core.chain import Link
 from resnet_viz.core.forward_facts import Activity, NonFinite, NormMode
@@ -27,10 +27,9 @@ from resnet_viz.core.gradient_flow import (
     Quantile,
     UnitRatios,
 )
+from resnet_viz.core.keyed import united
 from resnet_viz.core.magnitudes import quantiles_of
 from resnet_viz.core.means import Mean, together, weighted
-
-_T = TypeVar("_T")
 
 _SAME_WEIGHTS = 1e-4
 """Norms of equal weights differ by less than this between devices."""
@@ -73,14 +72,14 @@ def _merged(a: GradientFlow, b: GradientFlow) -> GradientFlow:
         batch_size=max(a.batch_size, b.batch_size),
         batches=total,
         ranks=max(a.ranks, b.ranks),
-        calls=_union(a.calls, b.calls, lambda c: c.op, _call),
+        calls=united(a.calls, b.calls, lambda c: c.op, _call),
         parameters=tuple(map(_parameter, a.parameters, b.parameters)),
         shares=_shares(a.shares, b.shares),
-        not_separable=_union(a.not_separable, b.not_separable, lambda n: n.fork, _refused),
-        activities=_union(a.activities, b.activities, lambda x: x.op, _activity),
-        norms=_union(a.norms, b.norms, lambda n: (n.module, n.statistics, n.training), _norm),
-        detached=_union(a.detached, b.detached, lambda d: (d.op, d.how), lambda x, _: x),
-        nonfinite=_union(
+        not_separable=united(a.not_separable, b.not_separable, lambda n: n.fork, _refused),
+        activities=united(a.activities, b.activities, lambda x: x.op, _activity),
+        norms=united(a.norms, b.norms, lambda n: (n.module, n.statistics, n.training), _norm),
+        detached=united(a.detached, b.detached, lambda d: (d.op, d.how), lambda x, _: x),
+        nonfinite=united(
             a.nonfinite,
             b.nonfinite,
             lambda n: (n.direction, n.op, n.parameter, n.value),
@@ -282,14 +281,3 @@ def _chain(links: tuple[Link, ...], flow: GradientFlow) -> tuple[Link, ...]:
 
 def _ratio(above: float, below: float) -> float:
     return above / below if below and math.isfinite(below) else math.nan
-
-
-def _union(
-    a: Iterable[_T], b: Iterable[_T], key: Callable[[_T], Hashable], merge: Callable[[_T, _T], _T]
-) -> tuple[_T, ...]:
-    """All of ``a``, then what only ``b`` has; of what both have, the two merged."""
-    found = {key(item): item for item in a}
-    for item in b:
-        name = key(item)
-        found[name] = merge(found[name], item) if name in found else item
-    return tuple(found.values())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
+from resnet_viz.core.keyed import united
 from resnet_viz.core.means import Mean, together
 from resnet_viz.core.relevance import Amount, OperandRelevance, OpRelevance, Relevance
 
 MANY_TARGETS = "each sample's own target"
 _Row: TypeAlias = OpRelevance | OperandRelevance
-_T = TypeVar("_T")
 
 
 def merge_relevance(found: Sequence[Relevance]) -> Relevance:
@@ -48,8 +48,8 @@ def _merged(a: Relevance, b: Relevance) -> Relevance:
         target=a.target if a.target == b.target else MANY_TARGETS,
         difference=mean,
         difference_sd=spread,
-        ops=_union(a.ops, b.ops, lambda r: r.op, lambda x, y: replace(x, amount=_amount(x, y))),
-        operands=_union(
+        ops=united(a.ops, b.ops, lambda r: r.op, lambda x, y: replace(x, amount=_amount(x, y))),
+        operands=united(
             a.operands,
             b.operands,
             lambda r: (r.join, r.in_slot),
@@ -77,14 +77,3 @@ def _amount(x: _Row, y: _Row) -> Amount:
         absolute_sd=absolute_sd,
         samples=a.samples + b.samples,
     )
-
-
-def _union(
-    a: Iterable[_T], b: Iterable[_T], key: Callable[[_T], Hashable], merge: Callable[[_T, _T], _T]
-) -> tuple[_T, ...]:
-    """All of ``a``, then what only ``b`` has; of what both have, the two merged."""
-    found = {key(item): item for item in a}
-    for item in b:
-        name = key(item)
-        found[name] = merge(found[name], item) if name in found else item
-    return tuple(found.values())
