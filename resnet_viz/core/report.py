@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from resnet_viz.core.records import ReportTable
 
 Measurement: TypeAlias = GradientFlow | PathGradients | SignalPropagation | Attributions
-ColorBy = Literal["kind", "attribution"]
+ColorBy = Literal[
+    "kind", "params", "macs", "memory", "time", "gradient", "attribution"
+]
+Theme = Literal["auto", "light", "dark", "paper"]
+Direction = Literal["TB", "LR"]
 Section = Literal["gradient flow", "path gradients", "signal propagation", "attributions"]
 
 
@@ -132,7 +136,8 @@ class RenderOptions:
     """How to draw a report.
 
     Attributes:
-        theme: ``auto`` follows the reader's system (HTML only; else light).
+        theme: ``auto`` follows the reader's system (HTML only; else light); ``paper`` is for
+            print: white ground, dark lines, colours that stay apart in grey.
         collapse: ``blocks`` opens stages and closes blocks, ``all`` closes
             everything that can be closed, ``none`` draws every op.
         focus: Draw only the module at this path; empty for the whole model.
@@ -142,11 +147,21 @@ class RenderOptions:
         engine: Who draws SVG and PNG: ``own``, or ``dot`` where Graphviz is installed.
         fold_repeats: Draw equal parts that follow each other once, marked ``× n``;
             ``None`` does so for large graphs (more than 2,000 ops) only.
-        color_by: What the diagram's nodes are coloured by: the ``kind`` of op, or
-            ``attribution``: their relevance, which must have been measured.
+        color_by: What the diagram's nodes are coloured by: the ``kind`` of op, its ``params``,
+            ``macs``, ``memory`` (bytes of its outputs), ``time``, ``gradient`` or relevance
+            (``attribution``); the last three must have been measured.
+        lang: Language of a report's words, a key of ``reporting.language.LANGUAGES``.
+        direction: Which way the data run: ``TB`` downwards, ``LR`` to the right.
+        width: Width in pixels that a still drawing is laid out for and scaled to; 0 for its
+            natural size.
+        font_size: Of an op's label, in pixels; everything else grows with it.
+        dpi: Of a PNG, in place of ``scale``: 96 is one pixel per unit; 0 for ``scale``.
+        transparent: Leave the ground of a still drawing out.
+        edge_shapes: Write on each edge the shape that it carries.
+        formulas: Write x, F(x) and H(x) = F(x) + x on the ways of each residual block.
     """
 
-    theme: Literal["auto", "light", "dark"] = "auto"
+    theme: Theme = "auto"
     collapse: Literal["blocks", "all", "none"] = "blocks"
     focus: str = ""
     title: str = ""
@@ -155,3 +170,11 @@ class RenderOptions:
     engine: Literal["own", "dot"] = "own"
     fold_repeats: bool | None = None
     color_by: ColorBy = "kind"
+    lang: str = "en"
+    direction: Direction = "TB"
+    width: float = 0.0
+    font_size: float = 12.0
+    dpi: float = 0.0
+    transparent: bool = False
+    edge_shapes: bool = False
+    formulas: bool = False

@@ -20,6 +20,7 @@ from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.display import Savable
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.language import speaking
 from resnet_viz.reporting.raised import in_sight
 
 RenderFunction: TypeAlias = Callable[[Any, RenderOptions], bytes]
@@ -46,7 +47,8 @@ class Renderer:
         """The value in this format.
 
         Raises:
-            UserError: If the function gives anything but bytes, or cannot draw this.
+            UserError: If the function gives anything but bytes, or cannot draw this; for a
+                language without a catalogue.
         """
         function = self.function
         if isinstance(function, str):
@@ -55,7 +57,8 @@ class Renderer:
         options = options or RenderOptions()
         if isinstance(value, Report):
             options = in_sight(value, options)
-        data: Any = function(value, options)
+        with speaking(options.lang):
+            data: Any = function(value, options)
         if not isinstance(data, bytes):
             raise UserError(
                 f"renderer {self.name!r} gave {type(data).__name__}; it must return bytes "

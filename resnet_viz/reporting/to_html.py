@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from resnet_viz.core.message import Message, join, say, say_n
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.experiments.colours import figure_css
 from resnet_viz.reporting.experiments.inline import drawing, whole
+from resnet_viz.reporting.language import language, script_words, spoken
 from resnet_viz.reporting.measured import measured_sections
 from resnet_viz.reporting.view import view
 
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 STYLES = ("style.css", "experiment.css", "attributions.css")
-SCRIPTS = ("layout.js", "diagram.js", "table.js", "charts.js", "app.js")
+SCRIPTS = (
+    "svg.js", "data.js", "layout.js", "paint.js", "camera.js", "diagram.js", "table.js",
+    "charts.js", "app.js",
+)  # fmt: skip
 
 _ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -39,7 +44,7 @@ def render_html(report: Report, options: RenderOptions) -> bytes:
 
     Args:
         report: What to show.
-        options: Theme, what is open at first, title, and ``diagram_only``.
+        options: Theme, language, what is open at first, title, and ``diagram_only``.
     """
     from markupsafe import Markup
 
@@ -89,6 +94,7 @@ def _page_data(page: dict[str, Any]) -> dict[str, Any]:
         "collapse": page["collapse"],
         "flow": {key: flow[key] for key in chart_keys} if flow else None,
         "groups": page["groups"],
+        "words": script_words(_scripts()),
         "blocks": [
             {k: b[k] for k in ("name", "kind", "path", "squeeze", "skip", "share", "fork", "join")}
             for b in page["costs"]["blocks"]
@@ -106,13 +112,17 @@ def environment() -> Environment:
     """The templates of the package, with autoescape on."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    found = Environment(
         loader=PackageLoader("resnet_viz", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Markup stays markup: only messages are said in the page's language.
+        finalize=lambda value: spoken(value) if isinstance(value, Message) else value,
     )
+    found.globals |= {"say": say, "say_n": say_n, "join": join, "language": language}
+    return found
 
 
 @cache

@@ -2,9 +2,12 @@
 // Joins the parts of the page: whatever speaks of one op carries its id in data-op, and
 // pointing at one of them marks them all.
 (() => {
+const RV = globalThis.RV;
 const $ = id => document.getElementById(id);
-const page = JSON.parse($('data').textContent);
 const root = document.documentElement;
+
+const start = page => {
+RV.words = page.words || {};
 
 const tables = RV.tables();
 const make = (tag, className, content) => {
@@ -221,4 +224,8 @@ const spy = new IntersectionObserver(entries => {
   for (const [id, a] of links) a.toggleAttribute('aria-current', id === current);
 }, {rootMargin: '-70px 0px -60% 0px'});
 for (const id of links.keys()) if ($(id)) spy.observe($(id));
+root.dataset.ready = '';
+};
+
+RV.read($('data')).then(start);
 })();

@@ -59,6 +59,8 @@ def open_page(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("request", lambda request: opened.requests.append(request.url))
         page.goto(path.as_uri())
+        if options.get("java_script_enabled", True) and page.query_selector("#data"):
+            page.wait_for_selector("html[data-ready]")
         return opened
 
     yield open_bytes
