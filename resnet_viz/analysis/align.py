@@ -1,33 +1,34 @@
 """Which part of one network is which part of another: plain against residual, 50 against 101.
 
-Weighted layers are matched in order, as sequences of genes are (Needleman & Wunsch 1970):
-the matching of highest score, where alike layers score and gaps cost nothing. Blocks
-follow their layers, so that a residual block meets the two bare layers of a plain net.
-Names only decide between equals: a network compares with one that renames its modules.
+Weighted layers are matched in order (see ``layer_matching``). Blocks follow their layers, so
+that a residual block meets the two bare layers of a plain net. Names only decide between
+equals: a network compares with one that renames its modules.
+Ops without weights follow the layer or block that they stand beside.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from resnet_viz.analysis.blocks import common_module
 from resnet_viz.analysis.flow_graph import FlowGraph, flow_of
-from resnet_viz.analysis.part_changes import buffers_of, changes_between, portrait
+from resnet_viz.analysis.layer_matching import Layer, match
+from resnet_viz.analysis.part_changes import buffers_of, facts_between, portrait, words_of
+from resnet_viz.analysis.unweighted import completed
 from resnet_viz.core.comparison import Alignment, Pair
 from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.structure import Block, Structure
-
-_CELLS = 4_000_000
-"""Layers of A times layers of B that are matched by score; longer nets by place in their stage."""
 
 
 def align(
     a: ModelGraph, a_structure: Structure, b: ModelGraph, b_structure: Structure
 ) -> Alignment:
     """Every outermost block and every weighted layer outside of blocks, each in one pair.
+
+    All other ops are in the pair of the part they stand beside.
 
     Args:
         a: The first graph.
@@ -36,35 +37,19 @@ def align(
         b_structure: Its blocks.
     """
     left, right = _Net(a, a_structure), _Net(b, b_structure)
-    matched = _match(left.layers, right.layers)
-    groups = _grouped(left, right, matched)
-    pairs = [_pair(left, right, ours, theirs) for ours, theirs in groups]
+    matched = match(left.layers, right.layers)
+    groups = _grouped(left, right, matched) or [((None, ()), (None, ()))]
+    ours, theirs = ([_part(net, group[k]) for group in groups]
+                    for k, net in enumerate((left, right)))  # fmt: skip
+    loose = [a.block is b.block is None for a, b in zip(ours, theirs, strict=True)]
+    _complete(left, ours, loose)
+    _complete(right, theirs, loose)
+    pairs = [
+        _pair(left, right, *both)
+        for both in zip(ours, theirs, strict=True)
+        if both[0].nodes or both[1].nodes
+    ]
     return Alignment(pairs=tuple(pairs))
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """What layers are matched by."""
-
-    node: int = field(compare=False)
-    kind: str
-    weight: tuple[int, ...]
-    channels: int
-    resolution: tuple[int, ...]
-    module: str
-
-    def likeness(self, other: _Layer) -> float:
-        if self.kind != other.kind:
-            return 0.0
-        if self.weight != other.weight and self.channels != other.channels:
-            return 0.0
-        return (
-            1.0
-            + 4.0 * (self.weight == other.weight)
-            + 2.0 * (self.channels == other.channels)
-            + 2.0 * (self.resolution == other.resolution)
-            + 0.5 * (self.module == other.module)
-        )
 
 
 class _Net:
@@ -113,10 +98,10 @@ def _weighted(flow: FlowGraph) -> Iterable[int]:
     return (n for n in range(len(flow.nodes)) if flow.is_weighted(n))
 
 
-def _layer(flow: FlowGraph, node: int) -> _Layer:
+def _layer(flow: FlowGraph, node: int) -> Layer:
     op = flow.nodes[node]
     known = [flow.graph.parameter(name).spec.shape for name in flow.weights[node]]
-    return _Layer(
+    return Layer(
         node=node,
         kind=op.kind,
         weight=max(known, key=len, default=()),
@@ -124,64 +109,6 @@ def _layer(flow: FlowGraph, node: int) -> _Layer:
         resolution=flow.resolution(node),
         module=op.module,
     )
-
-
-def _match(ours: Sequence[_Layer], theirs: Sequence[_Layer]) -> list[tuple[int, int]]:
-    """Index pairs, rising on both sides, of the highest total likeness."""
-    head = 0
-    while head < min(len(ours), len(theirs)) and ours[head] == theirs[head]:
-        head += 1
-    tail = 0
-    most = min(len(ours), len(theirs)) - head
-    while tail < most and ours[-1 - tail] == theirs[-1 - tail]:
-        tail += 1
-    middle = _best(ours[head : len(ours) - tail], theirs[head : len(theirs) - tail])
-    return [
-        *((i, i) for i in range(head)),
-        *((head + i, head + j) for i, j in middle),
-        *((len(ours) - k, len(theirs) - k) for k in range(tail, 0, -1)),
-    ]
-
-
-def _best(ours: Sequence[_Layer], theirs: Sequence[_Layer]) -> list[tuple[int, int]]:
-    if len(ours) * len(theirs) > _CELLS:
-        return _by_place(ours, theirs)
-    width = len(theirs) + 1
-    scores = [[0.0] * width for _ in range(len(ours) + 1)]
-    for i, one in enumerate(ours):
-        above, row = scores[i], scores[i + 1]
-        for j, other in enumerate(theirs):
-            gain = one.likeness(other)
-            met = above[j] + gain if gain else 0.0
-            row[j + 1] = max(met, above[j + 1], row[j])
-    found = []
-    i, j = len(ours), len(theirs)
-    while i and j:
-        here = scores[i][j]
-        if here == scores[i - 1][j]:
-            i -= 1
-        elif here == scores[i][j - 1]:
-            j -= 1
-        else:
-            i, j = i - 1, j - 1
-            found.append((i, j))
-    return found[::-1]
-
-
-def _by_place(ours: Sequence[_Layer], theirs: Sequence[_Layer]) -> list[tuple[int, int]]:
-    """The k-th layer of a weight shape with the k-th of the same shape, in rising order."""
-    places: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    for j, other in enumerate(theirs):
-        places.setdefault((other.kind, other.weight), []).append(j)
-    found, last = [], -1
-    for i, one in enumerate(ours):
-        waiting = places.get((one.kind, one.weight), [])
-        while waiting and waiting[0] <= last:
-            waiting.pop(0)
-        if waiting:
-            last = waiting.pop(0)
-            found.append((i, last))
-    return found
 
 
 _Side = tuple[int | None, tuple[int, ...]]
@@ -264,42 +191,67 @@ def _in_order(placed: list[tuple[float, float, _Side, _Side]]) -> list[tuple[_Si
     return out + [p[2:] for p in extra]
 
 
-def _pair(left: _Net, right: _Net, mine: _Side, other: _Side) -> Pair:
-    a_name, a_kind, a_ops = _part(left, mine)
-    b_name, b_kind, b_ops = _part(right, other)
-    both = bool(a_ops and b_ops)
-    equal = both and left.portrait(a_ops) == right.portrait(b_ops)
-    ours, theirs = _block_of(left, mine), _block_of(right, other)
+@dataclass(slots=True)
+class _Part:
+    """One side of a pair: name, kind, nodes in order, and its block where it is one."""
+
+    name: str
+    kind: str
+    nodes: tuple[int, ...]
+    block: Block | None = None
+
+
+def _pair(left: _Net, right: _Net, mine: _Part, other: _Part) -> Pair:
+    both = bool(mine.nodes and other.nodes)
+    equal = both and left.portrait(mine.nodes) == right.portrait(other.nodes)
+    changes: tuple[str, ...] = ()
+    if both and not equal:
+        changes = words_of(
+            facts_between(left.flow, mine.nodes, mine.block, right.flow, other.nodes, other.block)
+        )
     return Pair(
-        a=a_name,
-        b=b_name,
-        a_ops=left.flow.ids(a_ops),
-        b_ops=right.flow.ids(b_ops),
-        a_kind=a_kind,
-        b_kind=b_kind,
+        a=mine.name,
+        b=other.name,
+        a_ops=left.flow.ids(mine.nodes),
+        b_ops=right.flow.ids(other.nodes),
+        a_kind=mine.kind,
+        b_kind=other.kind,
         same="equal" if equal else "changed" if both else "only",
-        changes=changes_between(left.flow, a_ops, ours, right.flow, b_ops, theirs)
-        if both and not equal
-        else (),
+        changes=changes,
     )
 
 
-def _block_of(net: _Net, side: _Side) -> Block | None:
-    return None if side[0] is None else net.blocks[side[0]]
-
-
-def _part(net: _Net, side: _Side) -> tuple[str, str, tuple[int, ...]]:
-    """Name, kind and nodes of one side; empty where there is none."""
-    block, layers = _block_of(net, side), side[1]
-    if block is not None:
-        nodes = tuple(net.graph.position(op) for op in block.ops)
-        return block.module or block.skip.join, block.title, nodes
+def _part(net: _Net, side: _Side) -> _Part:
+    """One side of a pair; without nodes where there is none."""
+    index, layers = side
+    if index is not None:
+        block = net.blocks[index]
+        found = tuple(net.graph.position(op) for op in block.ops)
+        return _Part(block.module or block.skip.join, block.title, found, block)
     if not layers:
-        return "", "", ()
+        return _Part("", "", ())
     nodes = tuple(net.layers[i].node for i in layers)
     name = common_module(net.layers[i].module for i in layers)
     kind = "layer" if len(layers) == 1 else f"{len(layers)} layers"
-    return name or net.flow.nodes[nodes[0]].id, kind, _whole(net, name, nodes)
+    return _Part(name or net.flow.nodes[nodes[0]].id, kind, _whole(net, name, nodes))
+
+
+def _complete(net: _Net, parts: list[_Part], loose: Sequence[bool]) -> None:
+    """Gives each op that no part holds to one beside it; to a part of their own without any."""
+    first, size = len(net.graph.inputs), len(net.flow.nodes)
+    if not any(part.nodes for part in parts):
+        if size > first:
+            parts[0] = _Part(net.graph.name, "no layers", tuple(range(first, size)))
+        return
+    held = completed(
+        first,
+        [op.module for op in net.flow.nodes],
+        [part.nodes for part in parts],
+        [part.name for part in parts],
+        loose,
+    )
+    for part, nodes in zip(parts, held, strict=True):
+        part.nodes = nodes
 
 
 def _whole(net: _Net, module: str, layers: tuple[int, ...]) -> tuple[int, ...]:

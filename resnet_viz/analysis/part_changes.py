@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from resnet_viz.analysis.flow_graph import FlowGraph
+from resnet_viz.core.comparison import Aspect
 from resnet_viz.core.graph import Arg, ModelGraph, ParameterSpec, Ref
 from resnet_viz.core.structure import Block
-from resnet_viz.core.units import count, shape, si
+from resnet_viz.core.units import shape, si
 
 Buffers: TypeAlias = dict[str, ParameterSpec]
 _QUIET = frozenset({"view", "reshape", "flatten", "contiguous", "getattr", "size", "permute"})
+_LISTED = 6
 
 
 def buffers_of(graph: ModelGraph) -> Buffers:
@@ -61,35 +63,58 @@ def portrait(flow: FlowGraph, nodes: Sequence[int], buffers: Buffers) -> list[An
     return drawn
 
 
-def changes_between(
+Fact: TypeAlias = tuple[Aspect, str, str]
+"""What differs, and what it is in A and in B; empty for nothing."""
+
+
+def facts_between(
     a: FlowGraph,
     ours: Sequence[int],
     our_block: Block | None,
     b: FlowGraph,
     theirs: Sequence[int],
     their_block: Block | None,
-) -> tuple[str, ...]:
-    """What differs between two parts, in words, what matters most first."""
-    blocks = our_block is not None and their_block is not None
-    found = [
-        _differ(_skip(our_block), _skip(their_block)),
-        _differ(_title(our_block), _title(their_block)),
-        _differ(_layers(a, ours), _layers(b, theirs)),
-        _differ(_channels(a, ours), _channels(b, theirs)),
-        _differ(_resolution(a, ours), _resolution(b, theirs)),
-        *(_operations(a, ours, b, theirs) if blocks else ()),
-        _differ(_params(a, ours, blocks), _params(b, theirs, blocks)),
+) -> tuple[Fact, ...]:
+    """What differs between two parts, what matters most first; empty for arguments and wiring."""
+    alike = (our_block is None) == (their_block is None)
+    found: list[Fact] = [
+        ("skip", _skip(our_block), _skip(their_block)),
+        ("block", *_both(_title(our_block), _title(their_block))),
+        ("layers", *_both(_layers(a, ours), _layers(b, theirs))),
+        ("channels", *_both(_channels(a, ours), _channels(b, theirs))),
+        ("resolution", *_both(_resolution(a, ours), _resolution(b, theirs))),
+        ("ops", *(_operations(a, ours, b, theirs) if alike else ("", ""))),
+        ("params", _params(a, ours, alike), _params(b, theirs, alike)),
     ]
-    words = tuple(text for text in found if text)
-    return words or ("other arguments or wiring",)
+    return tuple(fact for fact in found if fact[1] != fact[2])
 
 
-def _differ(ours: str, theirs: str) -> str:
-    return f"{ours} → {theirs}" if ours != theirs and ours and theirs else ""
+def words_of(facts: Iterable[Fact]) -> tuple[str, ...]:
+    """The facts as they are read; never empty."""
+    return tuple(_said(*fact) for fact in facts) or ("other arguments or wiring",)
+
+
+def _said(what: Aspect, ours: str, theirs: str) -> str:
+    if what == "ops" and not (ours and theirs):
+        return f"without {ours}" if ours else f"with {theirs}"
+    return " → ".join(_named(what, text) for text in (ours, theirs))
+
+
+def _named(what: Aspect, text: str) -> str:
+    if what == "skip":
+        return f"{text or 'no'} skip"
+    if what == "channels":
+        return f"{text} channels"
+    return f"{si(int(text))} params" if what == "params" else text
+
+
+def _both(ours: str, theirs: str) -> tuple[str, str]:
+    """Told only where both sides have it."""
+    return (ours, theirs) if ours and theirs else ("", "")
 
 
 def _skip(block: Block | None) -> str:
-    return "no skip" if block is None else f"{block.skip.kind} skip"
+    return "" if block is None else block.skip.kind
 
 
 def _title(block: Block | None) -> str:
@@ -98,17 +123,19 @@ def _title(block: Block | None) -> str:
 
 def _layers(flow: FlowGraph, nodes: Iterable[int]) -> str:
     kinds = [_kernel(flow, n) for n in nodes if flow.is_weighted(n)]
-    return ", ".join(kinds) if len(kinds) <= 4 else count(len(kinds), "layer")
+    return ", ".join(kinds) if len(kinds) <= _LISTED else f"{len(kinds)} layers"
 
 
 def _kernel(flow: FlowGraph, node: int) -> str:
+    """``conv2d 3×3 64``."""
     shapes = [flow.graph.parameter(name).spec.shape for name in flow.weights[node]]
     kernel = max(shapes, key=len, default=())[2:]
-    return f"{flow.nodes[node].kind} {shape(kernel)}" if kernel else flow.nodes[node].kind
+    parts = (flow.nodes[node].kind, kernel and shape(kernel), flow.channels(node))
+    return " ".join(str(part) for part in parts if part)
 
 
 def _channels(flow: FlowGraph, nodes: Sequence[int]) -> str:
-    return f"{flow.channels(nodes[-1])} channels" if flow.channels(nodes[-1]) else ""
+    return str(flow.channels(nodes[-1]) or "")
 
 
 def _resolution(flow: FlowGraph, nodes: Sequence[int]) -> str:
@@ -118,22 +145,17 @@ def _resolution(flow: FlowGraph, nodes: Sequence[int]) -> str:
 def _params(flow: FlowGraph, nodes: Iterable[int], everything: bool) -> str:
     """Of all ops; of the weighted layers alone where one side is bare layers."""
     counted = (n for n in nodes if everything or flow.is_weighted(n))
-    return f"{si(sum(flow.nodes[n].params for n in counted))} params"
+    return str(sum(flow.nodes[n].params for n in counted))
 
 
 def _operations(
     a: FlowGraph, ours: Sequence[int], b: FlowGraph, theirs: Sequence[int]
-) -> list[str]:
+) -> tuple[str, str]:
     """Kinds of op that one side has more of."""
     mine = Counter(a.nodes[n].kind for n in ours if a.nodes[n].kind not in _QUIET)
     other = Counter(b.nodes[n].kind for n in theirs if b.nodes[n].kind not in _QUIET)
-    gone, new = mine - other, other - mine
-    told = [_several(kind, n) for kind, n in gone.items()]
-    came = [_several(kind, n) for kind, n in new.items()]
-    if told and came:
-        return [f"{', '.join(told)} → {', '.join(came)}"]
-    return [f"without {', '.join(told)}"] if told else [f"with {', '.join(came)}"] if came else []
+    return _several(mine - other), _several(other - mine)
 
 
-def _several(kind: str, number: int) -> str:
-    return kind if number == 1 else f"{number} {kind}"
+def _several(kinds: Counter[str]) -> str:
+    return ", ".join(kind if n == 1 else f"{n} {kind}" for kind, n in kinds.items())

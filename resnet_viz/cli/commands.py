@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_viz.cli import gradient_options, options
+from resnet_viz.cli import drawing_options, gradient_options, options
 from resnet_viz.cli.attribution_options import ATTRIBUTION_DATA
 from resnet_viz.cli.choices import asks_for_choices, print_choices
 from resnet_viz.cli.comparing import write_comparison
@@ -41,9 +41,10 @@ def cli() -> None:
     timm:NAME, hf:PATH_OR_ID, path/to/file.py:Name, pkg.mod:Name or a .pt2 file. Code in a Python
     file is run.
 
-    Exit codes: 0 fine, 2 a mistake in what was asked, 3 the model raised on inputs
-    the tool chose, 70 a bug, 130 Ctrl-C. Where it raised, what ran until then is
-    written all the same, with the failing operation in red.
+    Exit codes: 0 fine, 1 two models differ (compare --exit-code), 2 a mistake in what
+    was asked, 3 the model raised on inputs the tool chose, 70 a bug, 130 Ctrl-C. Where
+    it raised, what ran until then is written all the same, with the failing operation
+    in red.
     """
 
 
@@ -93,7 +94,7 @@ def models(pattern: str, json_: bool, toml: bool) -> None:
 @cli.command()
 @takes(options.MODEL, options.BUILD, options.PROOF)
 @click.option("--depth", "-d", type=click.IntRange(0), help="Levels of modules to show.")
-@options.FOLD
+@drawing_options.FOLD
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead.")
 def summary(depth: int | None, fold_repeats: bool | None, json_: bool, **given: Any) -> None:
     """The layer table: shapes, params, MACs, skips and blocks."""
@@ -178,7 +179,12 @@ def report(**given: Any) -> None:
 
 @cli.command()
 @takes(options.PAIR, options.RUN, gradient_options.GRADIENTS, options.FILES)
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where the two are not equal.")
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 1 where an op, argument, shape, parameter or the wiring differs; names and "
+    "values do not count.",
+)
 def compare(exit_code: bool, **given: Any) -> None:
     """Two models side by side: structure, costs, gradient flow and findings.
 
@@ -245,7 +251,7 @@ def _write(
 
     began = time.perf_counter()
     study = options.study(given, sections)
-    drawing = options.drawing(given, diagram_only=diagram_only)
+    drawing = drawing_options.drawing(given, diagram_only=diagram_only)
     asked = writing.wanted(
         given, default, lambda: writing.file_name(study.name or given["model"], _MODEL_SUFFIXES)
     )
@@ -265,7 +271,7 @@ def _write(
         if not (given["inputs"] or given["input_files"] or given["inputs_from"]):
             click.echo(f"Note: input {spelled(made.provenance.input)}", err=True)
         _say_notes(made)
-        if any(format_ not in ("json", "graphml") for format_ in asked.formats()):
+        if any(who.name not in ("json", "graphml") for who in writing.writers(asked, known)):
             _say_folded(made, drawing)
         if drawn.files and sections:
             writing.say_findings(made)

@@ -6,13 +6,12 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from resnet_viz.cli import gradient_options, options, writing
+from resnet_viz.cli import drawing_options, gradient_options, options, writing
 from resnet_viz.cli.terminal import showing
 
 
 def write_comparison(given: dict[str, Any]) -> bool:
-    """Writes or prints the comparison, and says whether the two are equal part by part."""
-    from resnet_viz.core.report import RenderOptions
+    """Writes or prints the comparison, and says whether the two are equal."""
     from resnet_viz.measuring.processes.distributed import launched_rank
     from resnet_viz.reporting import EXPERIMENT_RENDERERS
     from resnet_viz.study import compared
@@ -23,17 +22,17 @@ def write_comparison(given: dict[str, Any]) -> bool:
     second = replace(first, model=given.pop("b"))
     asked = writing.wanted(given, None, lambda: "comparison")
     writing.check(asked, EXPERIMENT_RENDERERS)
-    drawing = RenderOptions(theme=given["theme"], title=given["title"])
+    drawing = drawing_options.drawing(given)
     others = bool(launched_rank())
     with showing(quiet=asked.quiet or others) as progress:
         made = compared(first, second, progress)
         if others:
             # Of several processes the first writes.
-            return made.alignment.equal
+            return made.equal
         drawn = writing.draw(made, asked, drawing, progress, began)
     drawn.print()
     if drawn.files and not asked.quiet:
         for report in (made.a, made.b):
             writing.say_findings(report, report.graph.name)
     drawn.say(asked)
-    return made.alignment.equal
+    return made.equal

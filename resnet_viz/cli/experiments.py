@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_viz.cli import options, writing
+from resnet_viz.cli import drawing_options, options, writing
 from resnet_viz.cli.options import takes
 from resnet_viz.cli.terminal import showing
 
@@ -218,7 +218,6 @@ def _runs_beside(given: dict[str, Any]) -> Path | None:
 
 
 def _write(given: dict[str, Any], name: str, run: Callable[[Progress], Found]) -> None:
-    from resnet_viz.core.report import RenderOptions
     from resnet_viz.reporting import EXPERIMENT_RENDERERS
 
     began = time.perf_counter()
@@ -232,7 +231,7 @@ def _write(given: dict[str, Any], name: str, run: Callable[[Progress], Found]) -
                 result.provenance, command=options.command_line(), created=options.now()
             ),
         )
-        drawing = RenderOptions(theme=given["theme"], title=given["title"])
+        drawing = drawing_options.drawing(given)
         drawn = writing.draw(result, asked, drawing, progress, began)
     drawn.print()
     drawn.say(asked)

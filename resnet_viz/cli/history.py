@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from resnet_viz.cli import writing
+from resnet_viz.cli import drawing_options, writing
 from resnet_viz.cli.gradient_options import thresholds
 from resnet_viz.cli.terminal import showing
 from resnet_viz.core.errors import UserError, listed
 
 _SHOWING = frozenset(
-    {"outputs", "format_", "theme", "title", "open_", "json_", "quiet", "focus", "thresholds"}
+    {"outputs", "format_", "open_", "json_", "quiet", "focus", "thresholds"}
+    | {"theme", "lang", "title", "width", "dpi", "transparent"}
 )
 """Options that say how to show a history, or judge it."""
 
@@ -56,7 +57,6 @@ def write_history(given: dict[str, Any]) -> None:
     Raises:
         UserError: For an option that measures a model, or a folder that cannot be read.
     """
-    from resnet_viz.core.report import RenderOptions
     from resnet_viz.measuring.processes.distributed import launched_rank
     from resnet_viz.reporting import EXPERIMENT_RENDERERS
     from resnet_viz.watching.reading import read_run
@@ -67,7 +67,7 @@ def write_history(given: dict[str, Any]) -> None:
     began = time.perf_counter()
     asked = writing.wanted(given, None, lambda: Path(given["model"]).name)
     writing.check(asked, EXPERIMENT_RENDERERS)
-    drawing = RenderOptions(theme=given["theme"], title=given["title"], focus=given["focus"])
+    drawing = drawing_options.drawing(given)
     with showing(quiet=asked.quiet) as progress:
         progress.start("reading the run")
         found = read_run(Path(given["model"]), thresholds(given["thresholds"]))

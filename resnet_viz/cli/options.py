@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from resnet_viz.cli.attribution_options import ATTRIBUTIONS, explained
+from resnet_viz.cli.drawing_options import DRAWING, LOOK
 from resnet_viz.cli.gradient_options import GRADIENTS, asked
 
 if TYPE_CHECKING:
-    from resnet_viz.core.report import RenderOptions, Section
+    from resnet_viz.core.report import Section
     from resnet_viz.study import Study
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -107,12 +108,6 @@ PROOF: Sequence[Decorator] = (
     ),
 )
 
-FOLD: Decorator = click.option(
-    "--fold-repeats/--no-fold-repeats",
-    default=None,
-    help="Equal parts in a row once, marked × n.  [default: in large graphs]",
-)
-
 FILES: Sequence[Decorator] = (
     click.option(
         "-o",
@@ -128,14 +123,7 @@ FILES: Sequence[Decorator] = (
         metavar="NAME|PKG.MOD:OBJ",
         help="Format, where the suffix does not say.",
     ),
-    click.option(
-        "--theme",
-        type=click.Choice(["auto", "light", "dark"]),
-        default="auto",
-        show_default=True,
-        help="Colours.",
-    ),
-    click.option("--title", default="", help="Title of the drawing."),
+    *LOOK,
     click.option("--open", "open_", is_flag=True, help="Show what was written."),
     click.option("--json", "json_", is_flag=True, help="Print JSON instead."),
     click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
@@ -145,30 +133,21 @@ OUTPUT: Sequence[Decorator] = (
     *FILES,
     click.option(
         "--color-by",
-        type=click.Choice(["kind", "attribution"]),
+        type=click.Choice(
+            ["kind", "params", "macs", "memory", "time", "gradient", "attribution"]
+        ),
         default="kind",
         show_default=True,
-        help="What the diagram's ops are coloured by; attribution measures their relevance.",
+        help="What the diagram's ops are coloured by; the last three are measured for it.",
     ),
-    click.option(
-        "--collapse",
-        type=click.Choice(["blocks", "all", "none"]),
-        default="blocks",
-        show_default=True,
-        help="What is drawn closed.",
-    ),
-    FOLD,
-    click.option("--focus", default="", metavar="MODULE", help="Draw only this module."),
-    click.option(
-        "--engine",
-        type=click.Choice(["own", "dot"]),
-        default="own",
-        show_default=True,
-        help="Who draws svg and png.",
-    ),
+    *DRAWING,
 )
 
-STUDY = (*MODEL, *RUN, *PROOF, *GRADIENTS, *ATTRIBUTIONS)
+TIMES: Sequence[Decorator] = (
+    click.option("--times", is_flag=True, help="Measure how long each call of a forward takes."),
+)
+
+STUDY = (*MODEL, *RUN, *PROOF, *TIMES, *GRADIENTS, *ATTRIBUTIONS)
 
 
 def takes(*groups: Sequence[Decorator]) -> Callable[[Command], Command]:
@@ -183,6 +162,15 @@ def takes(*groups: Sequence[Decorator]) -> Callable[[Command], Command]:
     return decorate
 
 
+_COLOURED_BY: dict[str, Section] = {
+    "time": "op times",
+    "gradient": "gradient flow",
+    "attribution": "attributions",
+}
+"""``--color-by`` -> the section that it needs measured."""
+_WITHOUT_VALUES = "leave it out, or ask for summary or diagram"
+
+
 def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
     """The study that the options ask for.
 
@@ -194,14 +182,13 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
     from resnet_viz.sources.loading import parse_arg
     from resnet_viz.study import Study
 
-    wanted = sections
-    if given.get("color_by") == "attribution" and "attributions" not in sections:
-        wanted = (*sections, "attributions")
+    needed = _COLOURED_BY.get(given.get("color_by", "kind"))
+    wanted = sections if needed is None else tuple(dict.fromkeys((*sections, needed)))
     if given.get("device") == "meta":
         if wanted:
             raise UserError(
                 "--device meta makes no values, so nothing can be measured on it: "
-                "leave it out, or ask for summary or diagram"
+                f"{'leave it or --color-by out' if needed else _WITHOUT_VALUES}"
             )
         if given["weights"]:
             raise UserError("--device meta makes no values: leave it or --weights out")
@@ -218,13 +205,14 @@ def study(given: dict[str, Any], sections: tuple[Section, ...]) -> Study:
         input_files=given["input_files"],
         inputs_from=given["inputs_from"],
         sections=wanted,
+        times=given.get("times", False),
         device=given.get("device", "auto"),
         seed=given["seed"],
         verify=given.get("verify", False),
         command=command_line(),
         created=now(),
         **asked(given),
-        **explained(given, only_relevance=wanted != sections),
+        **explained(given, only_relevance=needed == "attributions" and needed not in sections),
     )
 
 
@@ -236,19 +224,3 @@ def command_line() -> str:
 def now() -> str:
     """ISO date and time, to the second, with the time zone."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def drawing(given: dict[str, Any], *, diagram_only: bool = False) -> RenderOptions:
-    """How to draw, from the options."""
-    from resnet_viz.core.report import RenderOptions
-
-    return RenderOptions(
-        theme=given["theme"],
-        title=given["title"],
-        collapse=given["collapse"],
-        focus=given["focus"],
-        engine=given["engine"],
-        fold_repeats=given["fold_repeats"],
-        diagram_only=diagram_only,
-        color_by=given["color_by"],
-    )

@@ -35,13 +35,6 @@ class Wanted:
     quiet: bool
     open: bool
 
-    def formats(self) -> tuple[str, ...]:
-        """Format of each output, without its dot."""
-        return tuple(
-            (self.format or (self.fallback if output == "-" else Path(output).suffix)).strip(".")
-            for output in self.outputs or ("-",)
-        )
-
 
 def wanted(given: dict[str, Any], default: str | None, name: Callable[[], str]) -> Wanted:
     """What the options ask for.
@@ -63,6 +56,30 @@ def wanted(given: dict[str, Any], default: str | None, name: Callable[[], str]) 
     )
 
 
+def writers(asked: Wanted, known: dict[str, Renderer] | None = None) -> list[Renderer]:
+    """Who writes each output.
+
+    ``--format`` says it where a suffix says nothing, and everywhere if all suffixes do.
+
+    Raises:
+        UserError: For an unknown format.
+    """
+    from resnet_viz.reporting import RENDERERS, renderer_for, resolve_renderer
+
+    table = RENDERERS if known is None else known
+    outputs = asked.outputs or ("-",)
+    named = asked.format
+    mute = [o for o in outputs if o == "-" or Path(o).suffix.lower() not in table]
+    if named is not None and not mute:
+        mute = list(outputs)
+    return [
+        resolve_renderer(named or asked.fallback, table)
+        if output == "-" or (named and output in mute)
+        else renderer_for(output, table)
+        for output in outputs
+    ]
+
+
 def check(asked: Wanted, known: dict[str, Renderer] | None = None) -> None:
     """Refuses before the long work what could not be written after it.
 
@@ -71,18 +88,17 @@ def check(asked: Wanted, known: dict[str, Renderer] | None = None) -> None:
         known: Who writes it, by suffix; who writes reports if ``None``.
 
     Raises:
-        UserError: For an unknown format or a place that cannot be written.
+        UserError: For an unknown format, a place that cannot be written, or a pdf without dot.
     """
-    from resnet_viz.reporting import check_writable, renderer_for, resolve_renderer
+    from resnet_viz.reporting import check_writable
+    from resnet_viz.reporting.dot_engine import found_dot
 
     if asked.outputs.count("-") > 1:
         raise click.UsageError("-o - was given twice: standard output takes one format")
-    if asked.format:
-        resolve_renderer(asked.format, known)
+    if any(who.name == "pdf" for who in writers(asked, known)):
+        found_dot("pdf")
     for output in asked.outputs:
         if output != "-":
-            if not asked.format:
-                renderer_for(output, known)
             check_writable(output)
 
 
@@ -93,21 +109,28 @@ class Drawn:
     Attributes:
         printed: For standard output.
         files: Each path and the seconds since the command began.
+        notes: What came out otherwise than it was asked for, one line each.
     """
 
     printed: bytes
     files: tuple[tuple[Path, float], ...]
+    notes: tuple[str, ...] = ()
 
     def print(self) -> None:
         """Standard output; call it when no bars are on the screen."""
         if self.printed:
-            sys.stdout.buffer.write(self.printed.removesuffix(b"\n") + b"\n")
+            sys.stdout.buffer.write(self.printed)
+            if sys.stdout.isatty() and not self.printed.endswith(b"\n"):
+                sys.stdout.buffer.write(b"\n")
             sys.stdout.flush()
 
     def say(self, asked: Wanted) -> None:
-        """One line per file, and each shown where that is wanted."""
+        """One line per note and file, and each file shown where that is wanted."""
+        from resnet_viz.core.errors import spelled
         from resnet_viz.core.units import nbytes
 
+        for note in () if asked.quiet else self.notes:
+            click.echo(f"Note: {spelled(note)}", err=True)
         for path, seconds in self.files:
             if not asked.quiet:
                 size = nbytes(path.stat().st_size)
@@ -134,23 +157,24 @@ def draw(
         began: ``time.perf_counter()`` at the command's start.
         known: Who writes it, by suffix; who writes such values if ``None``.
     """
-    from resnet_viz.reporting import render, renderer_for, resolve_renderer, save
+    from resnet_viz.cli.drawing_options import unheard
+    from resnet_viz.reporting import render, renderers_of, save
+    from resnet_viz.reporting.remarks import remarks
 
     printed, files = b"", []
-    for output in asked.outputs or ("-",):
-        progress.start(f"drawing {output}")
-        if output == "-":
-            given = asked.format or asked.fallback
-            printed = render(value, resolve_renderer(given, known) if known else given, drawing)
-        else:
-            format_: str | Renderer | None = asked.format
-            if known:
-                named = asked.format
-                format_ = resolve_renderer(named, known) if named else renderer_for(output, known)
-            path = save(value, Path(output), drawing, format_)
-            files.append((path, time.perf_counter() - began))
+    who = writers(asked, known or renderers_of(value))
+    with remarks() as notes:
+        for output, renderer in zip(asked.outputs or ("-",), who, strict=True):
+            progress.start(f"drawing {output}")
+            if output == "-":
+                printed = render(value, renderer, drawing)
+            else:
+                path = save(value, Path(output), drawing, renderer)
+                files.append((path, time.perf_counter() - began))
     progress.finish()
-    return Drawn(printed=printed, files=tuple(files))
+    if vain := unheard(drawing, who):
+        notes.append(vain)
+    return Drawn(printed=printed, files=tuple(files), notes=tuple(notes))
 
 
 def say_findings(report: Report, name: str = "") -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from resnet_viz.core.depth_views import DepthView, Kernels
-from resnet_viz.core.display import Savable
+from resnet_viz.core.display import Savable, Shown
 from resnet_viz.core.pictures import Heatmap, Picture
 from resnet_viz.core.relevance import Relevance
 from resnet_viz.core.trust import Agreement, Trust
@@ -25,7 +25,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attribution:
+class Attribution(Shown):
     """What one method says of one input.
 
     Attributes:

@@ -1,7 +1,7 @@
 """A comparison as flat rows: what CSV holds and pandas takes.
 
-``pairs`` (one row per pair of parts, with what each side costs and its gradient) and
-``findings`` (of both).
+``pairs`` (one row per pair of parts, with what each side costs and its gradient),
+``differences`` (one row per thing that is not the same) and ``findings`` (of both).
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ def _side(name: str, report: Report, ops: Sequence[OpId]) -> Record:
     }
 
 
+def _differences(value: Comparison) -> Iterator[Record]:
+    for d in value.differences:
+        yield {
+            "kind": d.kind, "path_a": d.path_a, "path_b": d.path_b, "what": d.what, "a": d.a,
+            "b": d.b, "delta": d.delta, "pair": d.pair,
+        }  # fmt: skip
+
+
 def _findings(value: Comparison) -> Iterator[Record]:
     for side, report in (("a", value.a), ("b", value.b)):
         for f in report.findings:
@@ -52,5 +60,6 @@ def _findings(value: Comparison) -> Iterator[Record]:
 
 COMPARISON_TABLES: dict[str, Callable[[Comparison], Iterator[Record]]] = {
     "pairs": _pairs,
+    "differences": _differences,
     "findings": _findings,
 }

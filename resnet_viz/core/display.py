@@ -13,8 +13,26 @@ if TYPE_CHECKING:
     from resnet_viz.core.report import RenderOptions
 
 
-class Savable:
-    """Gives a report or an experiment's result ``save``, its JSON and its notebook form."""
+class Shown:
+    """Gives a value its notebook form: a page in a frame, a still picture, a line of text."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """For Jupyter, VS Code and Colab, which ask through IPython."""
+        from resnet_viz.reporting import mimebundle
+
+        return mimebundle(self)
+
+    def _mime_(self) -> tuple[str, str]:
+        """For marimo, which takes one form."""
+        from resnet_viz.reporting import framed_page
+
+        return "text/html", framed_page(self)
+
+
+class Savable(Shown):
+    """Gives a report, a graph or an experiment's result ``save`` and its JSON as well."""
 
     __slots__ = ()
 
@@ -40,8 +58,3 @@ class Savable:
         from resnet_viz.core.schema import to_json
 
         return to_json(self)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from resnet_viz.reporting import mimebundle
-
-        return mimebundle(self)

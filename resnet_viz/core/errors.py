@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from resnet_viz.core.message import Message, join, say
+
 if TYPE_CHECKING:
     from resnet_viz.core.graph import ModelGraph, OpId
     from resnet_viz.core.report import Report
@@ -105,8 +107,9 @@ def spelled(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
-def listed(names: Iterable[object], limit: int = 8) -> str:
+def listed(names: Iterable[object], limit: int = 8) -> Message:
     """At most ``limit`` names, comma-separated, and how many more there are."""
-    items = [str(name) for name in names]
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+    items = [name if isinstance(name, str) else str(name) for name in names]
+    first = join(", ", items[:limit])
+    left = len(items) - limit
+    return say("{names} and {n} more", names=first, n=left) if left > 0 else first

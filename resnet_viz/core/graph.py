@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType, TypeAlias
 
+from resnet_viz.core.display import Savable
 from resnet_viz.core.units import DTYPE_BYTES
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ class _Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ModelGraph:
+class ModelGraph(Savable):
     """A traced model.
 
     Attributes:
@@ -383,12 +384,6 @@ class ModelGraph:
     def uncounted(self) -> tuple[OpId, ...]:
         """Ops whose MACs are not known."""
         return tuple(op.id for op in self.ops if op.macs is None)
-
-    def to_json(self) -> str:
-        """The graph as versioned JSON text (``schema.from_json`` reads it back)."""
-        from resnet_viz.core.schema import to_json
-
-        return to_json(self)
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """A fresh ``networkx.MultiDiGraph`` of the ops; see ``core.exchange``."""

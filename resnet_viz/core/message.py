@@ -65,6 +65,11 @@ def join(separator: str, parts: Iterable[object]) -> Message:
     return _filled(found, separator, "", 0, {str(i): part for i, part in enumerate(texts)})
 
 
+def sentences(*parts: str) -> Message:
+    """One after the other with a space between; empty ones are left out."""
+    return join(" ", filter(None, parts))
+
+
 def _single(template: str, values: dict[str, object]) -> Message:
     text = template.format(**values) if values else template.format()
     return _filled(Message(text), template, "", 0, values)

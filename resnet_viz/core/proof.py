@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from resnet_viz.core.message import Message, say
 from resnet_viz.core.units import count
 
 
@@ -51,13 +52,16 @@ class Proof:
     macs_by: Literal["model", "op"] = "model"
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """The verdict and what stands behind it, in one line."""
         if self.verdict == "refused":
-            return f"refused: {self.reason}"
-        return (
-            f"verified in {self.mode} mode: traced again and equal; "
-            f"{count(self.ops, 'op')} replayed to the same bits as the forward "
-            f"({count(self.outputs, 'output')}, {count(self.scalars, 'number')}); "
-            f"each of its {count(self.kernels, 'kernel')} belongs to a recorded call"
+            return say("refused: {why}", why=self.reason)
+        return say(
+            "verified in {mode} mode: traced again and equal; {ops} replayed to the same bits as "
+            "the forward ({outputs}, {numbers}); each of its {kernels} belongs to a recorded call",
+            mode=self.mode,
+            ops=count(self.ops, "op"),
+            outputs=count(self.outputs, "output"),
+            numbers=count(self.scalars, "number"),
+            kernels=count(self.kernels, "kernel"),
         )

@@ -59,6 +59,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "squeeze": "that block's smallest width over the width at its join",
         "activation_bytes": "bytes of the outputs it allocates",
         "saved_bytes": "bytes kept for the backward, where measured",
+        "seconds": "median time of the call in a forward, where measured",
         "grad_l2": "norm of the gradient at its output, where measured",
         "grad_rms": "the same per element",
         "param_grad_l2": "norm of its parameters' gradients, where measured",

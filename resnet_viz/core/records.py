@@ -133,7 +133,7 @@ def _relevance(report: Report, table: str) -> list[Row]:
 
 
 def _ops(report: Report) -> list[Row]:
-    structure, flow = report.structure, report.gradient_flow
+    structure, flow, times = report.structure, report.gradient_flow, report.op_times
     stages = {op: stage.name for stage in structure.stages for op in stage.ops}
     blocks = structure.block_of()
     costs = {cost.key: cost for cost in structure.costs.ops}
@@ -154,6 +154,7 @@ def _ops(report: Report) -> list[Row]:
                 "squeeze": block.squeeze if block else None,
                 "activation_bytes": cost.activation_bytes if cost else None,
                 "saved_bytes": cost.saved_bytes if cost else None,
+                "seconds": times.get(op.id) if times else None,
                 "grad_l2": stats.l2 if stats else None,
                 "grad_rms": stats.rms if stats else None,
                 "param_grad_l2": sum(x * x for x in found) ** 0.5 if found else None,

@@ -11,6 +11,7 @@ from resnet_viz.core.display import Savable
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.op_times import OpTimes
 from resnet_viz.core.paths import PathGradients
 from resnet_viz.core.proof import Proof
 from resnet_viz.core.propagation import SignalPropagation
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 
     from resnet_viz.core.records import ReportTable
 
-Measurement: TypeAlias = GradientFlow | PathGradients | SignalPropagation | Attributions
+Measurement: TypeAlias = (
+    GradientFlow | PathGradients | SignalPropagation | Attributions | OpTimes
+)
 ColorBy = Literal[
     "kind", "params", "macs", "memory", "time", "gradient", "attribution"
 ]
+Collapse = Literal["blocks", "all", "none"]
 Theme = Literal["auto", "light", "dark", "paper"]
 Direction = Literal["TB", "LR"]
-Section = Literal["gradient flow", "path gradients", "signal propagation", "attributions"]
+Section = Literal[
+    "gradient flow", "path gradients", "signal propagation", "attributions", "op times"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,11 @@ class Report(Savable):
         """The attributions, where there are any."""
         return next((m for m in self.measurements if isinstance(m, Attributions)), None)
 
+    @property
+    def op_times(self) -> OpTimes | None:
+        """How long each call takes, where it was measured."""
+        return next((m for m in self.measurements if isinstance(m, OpTimes)), None)
+
     def with_findings(self, findings: Sequence[Finding]) -> Report:
         """The same report with these findings."""
         return replace(self, findings=tuple(findings))
@@ -140,6 +151,9 @@ class RenderOptions:
             print: white ground, dark lines, colours that stay apart in grey.
         collapse: ``blocks`` opens stages and closes blocks, ``all`` closes
             everything that can be closed, ``none`` draws every op.
+        depth: Open boxes down to this depth of nesting in the drawing, 0 for none, in place
+            of what ``collapse`` opens; ``None`` leaves it to ``collapse``.
+        expand: Globs of module paths (``layer4.*``) that are open too, and what is around them.
         focus: Draw only the module at this path; empty for the whole model.
         title: Title of the page or drawing; the model's name where empty.
         scale: Pixels per unit of a PNG.
@@ -162,7 +176,9 @@ class RenderOptions:
     """
 
     theme: Theme = "auto"
-    collapse: Literal["blocks", "all", "none"] = "blocks"
+    collapse: Collapse = "blocks"
+    depth: int | None = None
+    expand: tuple[str, ...] = ()
     focus: str = ""
     title: str = ""
     scale: float = 2.0

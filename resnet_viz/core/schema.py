@@ -29,6 +29,7 @@ from resnet_viz.core import (
     gradient_flow,
     graph,
     history,
+    op_times,
     paths,
     pictures,
     proof,
@@ -48,7 +49,7 @@ VERSION = 1
 _MODULES = (
     *(graph, structure, finding, proof, report, checkpoint),
     *(pictures, attribution, trust, relevance, depth_views),
-    *(gradient_flow, chain, skip_shares, forward_facts, paths, propagation, history, comparison),
+    *(gradient_flow, chain, skip_shares, forward_facts, paths, propagation, op_times, history, comparison),
     *(common, lesions, degradation, identity, depth),
 )
 _TYPES: dict[str, type] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from resnet_viz.core.message import Message, say_n
+
 DTYPE_BYTES = {
     "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4,
     "uint32": 4, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2,
@@ -34,6 +36,21 @@ def nbytes(value: float) -> str:
     return f"{text}B" if text[-1].isalpha() else f"{text} B"
 
 
+def seconds(value: float) -> str:
+    """``0.0123`` -> ``12.3 ms``: three significant digits, from nanoseconds on."""
+    if not math.isfinite(value):
+        return f"{scientific(value)} s"
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(value) >= scale * 0.9995:
+            return f"{_digits(value / scale)} {unit}"
+    return f"{_digits(value * 1e9)} ns"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits without an exponent; more where the number is larger."""
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:.0f}"
+
+
 def scientific(value: float) -> str:
     """Three significant digits; exponents only where they help (``3.1e-05``)."""
     if math.isnan(value):
@@ -57,6 +74,9 @@ def shape(dims: tuple[int, ...]) -> str:
     return "×".join(str(d) for d in dims) if dims else "scalar"
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """``16, "skip"`` -> ``16 skips``; ``1, "skip"`` -> ``1 skip``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+def count(number: int, noun: str, plural: str | None = None) -> Message:
+    """``16, "skip"`` -> ``16 skips``; ``1, "skip"`` -> ``1 skip``.
+
+    A noun is a literal, so that the catalogue has ``{n} skips``.
+    """
+    return say_n(f"{{n}} {noun}", f"{{n}} {plural or noun + 's'}", number)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resnet_viz.core.attribution import Attributions
     from resnet_viz.core.gradient_flow import GradientFlow
+    from resnet_viz.core.op_times import OpTimes
     from resnet_viz.core.paths import PathGradients
     from resnet_viz.core.propagation import SignalPropagation
     from resnet_viz.core.relevance import Relevance
@@ -109,6 +110,7 @@ def attributions_of(context: MeasureContext) -> Attributions:
     Of several processes that measure one model, relevance over the batches of all of them.
     """
     from resnet_viz.core.attribution import Attributions
+    from resnet_viz.core.message import sentences
     from resnet_viz.measuring.attributions.measure import attribute_inputs
     from resnet_viz.measuring.processes.distributed import our_part
 
@@ -137,7 +139,7 @@ def attributions_of(context: MeasureContext) -> Attributions:
     )
     if not context.data_given:
         return found
-    note = " ".join(filter(None, (found.note, left_out)))
+    note = sentences(found.note, left_out)
     return replace(found, relevance=relevance, note=note)
 
 
@@ -156,9 +158,25 @@ def _relevance_of_data(context: MeasureContext) -> tuple[Relevance | None, str]:
         return None, f"The relevance of blocks is left out: {error}."
 
 
+def op_times_of(context: MeasureContext) -> OpTimes:
+    """How long each call of a forward takes on the context's samples."""
+    from resnet_viz.measuring.timing.measure import measure_op_times
+
+    return measure_op_times(
+        context.model,
+        context.samples,
+        graph=context.graph,
+        device=context.device,
+        seed=context.seed,
+        autocast=context.autocast,
+        progress=context.progress,
+    )
+
+
 MEASUREMENTS: dict[str, Callable[[MeasureContext], Measurement]] = {
     "gradient flow": gradient_flow_of,
     "path gradients": path_gradients_of,
     "signal propagation": signal_propagation_of,
     "attributions": attributions_of,
+    "op times": op_times_of,
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_viz.core.errors import NotApplicableError, UserError
+from resnet_viz.core.message import say
 from resnet_viz.tracing.trees import named_tensors
 
 LossFunction = Callable[[Any, Any], Tensor]
@@ -63,21 +64,24 @@ def choose_loss(
         )
     if isinstance(outputs, dict) and outputs and all(_is_loss(v) for v in outputs.values()):
         total = torch.stack([v.reshape(()).float() for v in outputs.values()]).sum()
-        return total, f"sum of {', '.join(map(str, outputs))}"
+        return total, say("sum of {outputs}", outputs=", ".join(map(str, outputs)))
     own = getattr(outputs, "loss", None)
     if isinstance(own, Tensor) and own.numel() == 1:
-        return own.reshape(()), "the model's own .loss"
+        return own.reshape(()), say("the model's own .loss")
     label, first = named[0]
     if first.ndim in (2, 4) and first.shape[1] > 1:
-        what = f"cross entropy of {f'output {label}' if label.isdigit() else label or 'the output'}"
+        named_it: str = label or say("the output")
+        if label.isdigit():
+            named_it = say("output {n}", n=label)
+        what = say("cross entropy of {output}", output=named_it)
         if targets is None:
             targets = _labels(first, seed)
-            what += " on random labels"
+            what = say("{loss} on random labels", loss=what)
         else:
             _check_labels(first, targets if on_host is None else on_host)
         return F.cross_entropy(first.float(), targets), what
     squares = torch.stack([t.float().square().mean() for _, t in named])
-    return squares.sum(), "mean square of the outputs"
+    return squares.sum(), say("mean square of the outputs")
 
 
 def _differentiable(outputs: Any, *, objects: bool) -> list[tuple[str, Tensor]]:

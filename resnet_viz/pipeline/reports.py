@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_viz.core.attribution_options import DEFAULT_METHODS, NAMES
 from resnet_viz.core.display import Savable
-from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.pipeline.checking import expect
-from resnet_viz.pipeline.graphs import annotate
 from resnet_viz.study import Study, analyse, compared, sized, study_of
 
 if TYPE_CHECKING:
@@ -133,7 +131,7 @@ def attribute(
 
 
 def render(
-    value: Savable | ModelGraph, format: str = "svg", options: RenderOptions | None = None
+    value: Savable, format: str = "svg", options: RenderOptions | None = None
 ) -> bytes:
     """A report, an experiment's result or a bare graph (analysed first) as bytes.
 
@@ -143,7 +141,5 @@ def render(
     """
     from resnet_viz import reporting
 
-    expect(value, (Savable, ModelGraph), "expected a report, a graph or an experiment's result")
-    if isinstance(value, ModelGraph):
-        value = Report(graph=value, structure=annotate(value))
+    expect(value, Savable, "expected a report, a graph or an experiment's result")
     return reporting.render(value, format, options)

@@ -8,6 +8,7 @@ HTML, so that importing this package costs nothing. To add a format, put a
 from __future__ import annotations
 
 from resnet_viz.reporting.files import check_writable
+from resnet_viz.reporting.notebook import framed_page, mimebundle
 from resnet_viz.reporting.registry import (
     ATTRIBUTION_RENDERERS,
     EXPERIMENT_RENDERERS,
@@ -18,9 +19,10 @@ from resnet_viz.reporting.registry import (
     known_formats,
     register,
     renderer_for,
+    renderers_of,
     resolve_renderer,
 )
-from resnet_viz.reporting.show import mimebundle, render, save
+from resnet_viz.reporting.show import render, save
 
 __all__ = [
     "ATTRIBUTION_RENDERERS",
@@ -30,11 +32,13 @@ __all__ = [
     "Renderer",
     "attribute_renderers",
     "check_writable",
+    "framed_page",
     "known_formats",
     "mimebundle",
     "register",
     "render",
     "renderer_for",
+    "renderers_of",
     "resolve_renderer",
     "save",
 ]

@@ -9,8 +9,10 @@ from statistics import median
 from typing import Any, TypeAlias
 
 from resnet_viz.core.gradient_flow import EdgeShare, GradientStats
+from resnet_viz.core.message import Message, say, say_n
 from resnet_viz.core.structure import Skip
-from resnet_viz.core.units import percent, scientific
+from resnet_viz.core.terms import word
+from resnet_viz.core.units import count, percent, scientific
 from resnet_viz.reporting.experiments.flow_tables import how_measured, received
 from resnet_viz.reporting.labels import CLASS_NAMES, op_class, op_label
 from resnet_viz.reporting.tables import Facts, stage_tints, weights_of
@@ -19,9 +21,9 @@ Bar: TypeAlias = dict[str, Any]
 
 SERIES: tuple[tuple[str, str, str, str], ...] = (
     ("w_l2", "weights", "L2 norm", "‖∂L/∂W‖₂"),
-    ("w_rms", "weights", "RMS", "RMS of ∂L/∂W"),
+    ("w_rms", "weights", "RMS", say("RMS of ∂L/∂W")),
     ("a_l2", "activations", "L2 norm", "‖∂L/∂y‖₂"),
-    ("a_rms", "activations", "RMS", "RMS of ∂L/∂y"),
+    ("a_rms", "activations", "RMS", say("RMS of ∂L/∂y")),
 )
 """Key, what the gradient is of, how it is measured, and its axis title."""
 
@@ -84,7 +86,7 @@ def flow_chart(facts: Facts, drawing: dict[str, Any]) -> dict[str, Any] | None:
 def _ratios(facts: Facts) -> tuple[list[str], tuple[tuple[str, str, str, str], ...]]:
     """One step of the optimizer over the weight; without one, the gradient over the weight."""
     steps = [facts.step_ratio(op) for op in facts.weighted]
-    title = "‖Δw‖ ∕ ‖w‖ of one step"
+    title: str = say("‖Δw‖ ∕ ‖w‖ of one step")
     if all(step is None for step in steps):
         steps = [facts.update_ratio(op) for op in facts.weighted]
         title = "‖∂L/∂W‖ ∕ ‖W‖"
@@ -103,13 +105,27 @@ def slope_sentence(facts: Facts) -> str:
     slope = facts.slope
     if slope is None:
         return ""
-    grows, factor, span = "grows", slope.factor, slope.span
-    if factor < 1:
-        grows, factor, span = "shrinks", 1 / factor, 1 / span
-    return (
-        f"Measured where all of the gradient passes, from {facts.name(slope.ops[-1])} back to "
-        f"{facts.name(slope.ops[0])}, the norm {grows} by a factor of {factor:.3f} per "
-        f"layer: {scientific(span)} over {slope.depths[-1] - slope.depths[0]} layers."
+    factor, span = slope.factor, slope.span
+    grows = factor >= 1
+    if not grows:
+        factor, span = 1 / factor, 1 / span
+    found = {
+        "end": facts.name(slope.ops[-1]),
+        "start": facts.name(slope.ops[0]),
+        "factor": f"{factor:.3f}",
+        "span": scientific(span),
+        "layers": count(slope.depths[-1] - slope.depths[0], "layer"),
+    }
+    if grows:
+        return say(
+            "Measured where all of the gradient passes, from {end} back to {start}, the norm grows "
+            "by a factor of {factor} per layer: {span} over {layers}.",
+            **found,
+        )
+    return say(
+        "Measured where all of the gradient passes, from {end} back to {start}, the norm shrinks "
+        "by a factor of {factor} per layer: {span} over {layers}.",
+        **found,
     )
 
 
@@ -164,9 +180,15 @@ def _share_sentence(facts: Facts) -> str:
     shares = [s for skip in facts.structure.skips if (s := facts.flow.share_of(skip)) is not None]
     if not shares:
         return ""
-    return (
-        f"Over {len(shares)} skips the shortcut carries {percent(min(shares))} to "
-        f"{percent(max(shares))} of the gradient at its fork (median {percent(median(shares))})."
+    return say_n(
+        "Over {n} skip the shortcut carries {low} to {high} of the gradient at its fork "
+        "(median {median}).",
+        "Over {n} skips the shortcut carries {low} to {high} of the gradient at its fork "
+        "(median {median}).",
+        len(shares),
+        low=percent(min(shares)),
+        high=percent(max(shares)),
+        median=percent(median(shares)),
     )
 
 
@@ -195,12 +217,17 @@ def _stack(parts: list[tuple[str, list[EdgeShare]]], low: float, high: float) ->
             end, left = left, left + share
             start = left
         x = _place(start, low, high)
-        text = f"{role}: {percent(share)}"
+        told = {"role": word(role), "share": percent(share)}
         if len(edges) == 1:
             ratio, cosine = scientific(edges[0].norm_ratio), scientific(edges[0].cosine)
-            text += f", ‖gₑ‖/‖g‖ {ratio}, cosine {cosine}"
+            text = say(
+                "{role}: {share}, ‖gₑ‖/‖g‖ {ratio}, cosine {cosine}",
+                **told,
+                ratio=ratio,
+                cosine=cosine,
+            )
         else:
-            text += f" over {len(edges)} edges"
+            text = say("{role}: {share} over {n} edges", **told, n=len(edges))
         bars.append({"role": role, "x": x, "w": round(_place(end, low, high) - x, 2), "text": text})
     return bars
 
@@ -213,8 +240,10 @@ def _sum_text(parts: list[tuple[str, list[EdgeShare]]], role: str) -> str:
     return next((percent(_sum(edges)) for r, edges in parts if r == role), "–")
 
 
-def _unmeasured(facts: Facts) -> str:
-    return "no gradient reached this fork" if facts.flow else "gradient flow was not measured"
+def _unmeasured(facts: Facts) -> Message:
+    if facts.flow:
+        return say("no gradient reached this fork")
+    return say("gradient flow was not measured")
 
 
 def _place(value: float, low: float, high: float) -> float:

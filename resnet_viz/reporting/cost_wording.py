@@ -6,14 +6,16 @@ from collections import Counter
 
 from resnet_viz.core.errors import listed
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import Message, join, say
 from resnet_viz.core.structure import Costs, Peak
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, nbytes, si
 
-SAVED = (
+SAVED = say(
     "Saved: what autograd keeps for the backward, each piece of memory once, at the first op "
     "that needs it; parameters, buffers and inputs are not in it."
 )
-ESTIMATE = (
+ESTIMATE = say(
     "Peaks are estimates from the lifetimes of tensors: without fragmentation of the allocator, "
     "workspaces of kernels and the state of an optimizer."
 )
@@ -26,10 +28,12 @@ def macs_text(macs: int, uncounted: int, nothing: str = "0") -> str:
     return f"{si(macs)} + ?" if uncounted else si(macs)
 
 
-def total_text(macs: int, uncounted: int) -> str:
+def total_text(macs: int, uncounted: int) -> Message:
     """``4.09 G MACs``, and how many ops are not in it."""
-    more = f" (+ {count(uncounted, 'op')} without a formula)" if uncounted else ""
-    return f"{si(macs)} MACs{more}"
+    if not uncounted:
+        return say("{n} MACs", n=si(macs))
+    ops = count(uncounted, "op")
+    return say("{n} MACs (+ {ops} without a formula)", n=si(macs), ops=ops)
 
 
 def uncounted_text(graph: ModelGraph, limit: int = 6) -> str:
@@ -39,52 +43,71 @@ def uncounted_text(graph: ModelGraph, limit: int = 6) -> str:
     if len(ops) > limit:
         kinds = Counter(graph[op].kind for op in ops)
         names = [f"{kind} × {n:,}" if n > 1 else kind for kind, n in kinds.most_common()]
-    found = f"{count(len(ops), 'op')} without a formula: {listed(names, 4 * limit)}"
-    return found if ops else ""
+    if not ops:
+        return ""
+    return say(
+        "{ops} without a formula: {names}",
+        ops=count(len(ops), "op"),
+        names=listed(names, 4 * limit),
+    )
 
 
 def memory_rows(graph: ModelGraph, costs: Costs) -> list[tuple[str, str, str]]:
     """What is in memory: a term, how much it is, and what there is to know about it."""
-    state = f"{graph.total_params:,}, {_trainable(graph)}"
+    state = join(", ", (f"{graph.total_params:,}", _trainable(graph)))
     activations = nbytes(costs.total.activation_bytes)
     return [
-        ("Input", nbytes(graph.input_bytes), ""),
-        ("Parameters", nbytes(graph.param_bytes), state),
-        ("Buffers", nbytes(graph.buffer_bytes), f"{sum(b.spec.numel for b in graph.buffers):,}"),
-        ("Activations", activations, "allocated by one forward"),
-        ("Saved for backward", *_saved(costs)),
-        ("Peak of inference", *_peak(costs.inference_peak)),
-        ("Peak of training", *_peak(costs.training_peak)),
+        (say("Input"), nbytes(graph.input_bytes), ""),
+        (say("Parameters"), nbytes(graph.param_bytes), state),
+        (
+            say("Buffers"),
+            nbytes(graph.buffer_bytes),
+            f"{sum(b.spec.numel for b in graph.buffers):,}",
+        ),
+        (say("Activations"), activations, say("allocated by one forward")),
+        (say("Saved for backward"), *_saved(costs)),
+        (say("Peak of inference"), *_peak(costs.inference_peak)),
+        (say("Peak of training"), *_peak(costs.training_peak)),
     ]
 
 
-def _trainable(graph: ModelGraph) -> str:
+def _trainable(graph: ModelGraph) -> Message:
     total, trainable = graph.total_params, graph.trainable_params
-    return "all trainable" if total == trainable else f"{trainable:,} trainable"
+    return say("all trainable") if total == trainable else say("{n} trainable", n=f"{trainable:,}")
 
 
 def _saved(costs: Costs) -> tuple[str, str]:
     """How much the backward keeps, in which mode, and what that leaves open."""
     memory = costs.memory
     if memory is None or memory.saved_bytes is None:
-        return "not known", memory.unknown if memory else "not measured"
-    notes = [f"{memory.mode} mode"]
+        return say("not known"), memory.unknown if memory else say("not measured")
+    notes: list[str] = [say("{mode} mode", mode=word(memory.mode))]
     if memory.how.why.startswith("train mode"):
         notes.append(memory.how.why)
     if memory.hidden:
         ops = count(memory.hidden, "op")
-        notes.append(f"{ops} under checkpointing or offloading keep theirs elsewhere")
+        notes.append(say("{ops} under checkpointing or offloading keep theirs elsewhere", ops=ops))
     if costs.unplaced_bytes:
-        notes.append(f"{nbytes(costs.unplaced_bytes)} of it in ops that only this mode runs")
-    return nbytes(memory.saved_bytes), "; ".join(notes)
+        amount = nbytes(costs.unplaced_bytes)
+        notes.append(say("{amount} of it in ops that only this mode runs", amount=amount))
+    return nbytes(memory.saved_bytes), join("; ", notes)
 
 
 def _peak(peak: Peak | None) -> tuple[str, str]:
     """The size, where it is reached, and what it is made of."""
     if peak is None:
-        return "not known", ""
-    names = ("parameters", "gradients", "buffers", "input", "saved", "other activations")
-    sizes = (peak.params, peak.gradients, peak.buffers, peak.inputs, peak.saved, peak.working)
-    parts = [f"{name} {nbytes(n)}" for name, n in zip(names, sizes, strict=True) if n]
-    where = f"in the {peak.phase} of {peak.at}: " if peak.at else ""
-    return nbytes(peak.total), where + ", ".join(parts)
+        return say("not known"), ""
+    sizes = (
+        (peak.params, say("parameters {size}", size=nbytes(peak.params))),
+        (peak.gradients, say("gradients {size}", size=nbytes(peak.gradients))),
+        (peak.buffers, say("buffers {size}", size=nbytes(peak.buffers))),
+        (peak.inputs, say("input {size}", size=nbytes(peak.inputs))),
+        (peak.saved, say("saved {size}", size=nbytes(peak.saved))),
+        (peak.working, say("other activations {size}", size=nbytes(peak.working))),
+    )
+    parts = join(", ", (text for size, text in sizes if size))
+    if not peak.at:
+        return nbytes(peak.total), parts
+    phase = word(peak.phase)
+    where = say("in the {phase} of {op}: {parts}", phase=phase, op=peak.at, parts=parts)
+    return nbytes(peak.total), where

@@ -15,21 +15,22 @@ from resnet_viz.core.errors import UserError, listed
 from resnet_viz.core.graph import Op
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Skip
-from resnet_viz.reporting.colouring import (
-    Colouring,
-    colouring_of,
-    paint,
-    skip_facts,
-    stream_of,
-)
+from resnet_viz.reporting.colouring.painting import paint, skip_facts
+from resnet_viz.reporting.colouring.quantities import Colouring, colouring_of, stream_of
 from resnet_viz.reporting.contents import entries
 from resnet_viz.reporting.drawn_groups import BoxMaker
-from resnet_viz.reporting.drawn_nodes import node_of, output_of
+from resnet_viz.reporting.drawn_nodes import mark_join, node_of, output_of
+from resnet_viz.reporting.edge_texts import new_shapes, shapes_of, spacing, widened
+from resnet_viz.reporting.extents import Extents
 from resnet_viz.reporting.folded_boxes import fold_table, spans, stands_for
 from resnet_viz.reporting.folding import Folded, fold
+from resnet_viz.reporting.formulas import formula_of
+from resnet_viz.reporting.glyphs import joints
 from resnet_viz.reporting.grouping import Grouping, group_ops
+from resnet_viz.reporting.kind_words import named
 from resnet_viz.reporting.layout import METRICS
 from resnet_viz.reporting.lifting import Lifted, lift
+from resnet_viz.reporting.opening import opened
 from resnet_viz.reporting.palette import GRADIENT_STEPS
 from resnet_viz.reporting.plan import plan_box
 from resnet_viz.reporting.raised import KIND, stop_node
@@ -44,14 +45,18 @@ def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
     """The diagram as JSON-able values; ids of nodes are ``OpId`` texts.
 
     Returns:
-        ``name``; ``focus``; ``nodes``; ``groups`` (each after the one around it);
+        ``name``; ``focus``; ``direction``; ``nodes``; ``groups`` (each after the one around it);
         ``edges`` (``[src, dst]`` as indices of nodes, with ``{skip, skip_kind, share}``
         where it is one); ``skips``; ``blocks``; ``stages``; ``plans`` (of the drawing,
         then of each group); ``open`` (per collapse mode, which groups are open);
         ``metrics``; ``gradient`` (range of the colours; only where measured); ``folds``
         (``[first op, ops of a copy, copies]`` of each repeat drawn once, in ops of the
         whole graph; only where there are any); ``colouring`` (what the colours mean, their
-        ends and signs; only where they are not by kind).
+        ends and signs; only where they are not by kind); ``look`` (whether formulas and
+        shapes are written; ``other`` of a node or a box is its size and face if formulas were
+        written the other way, ``spacing`` the distances that each of the two needs);
+        ``joints`` (the sign of a join, by kind of skip); ``kinds`` (of skips and blocks, in
+        words).
 
     Raises:
         UserError: If ``options.focus`` is no module that ran, or the report lacks what
@@ -82,7 +87,14 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
         # Not a tensor's way but the order of things: it came after the last that ran.
         before = range(len(shown) - 1, len(shown)) if ops else range(len(shown))
         pairs |= {(i, len(shown)): None for i in before}
-    grouping = group_ops(modules, position, structure, spans(folded, position))
+    grouping = group_ops(
+        modules,
+        position,
+        structure,
+        spans(folded, position),
+        edges=pairs,
+        inputs=len(context),
+    )
     groups = grouping.groups
     home = [-1] * len(modules)
     for i, box in enumerate(groups):
@@ -93,7 +105,8 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
     own, inside = entries(
         graph, structure.blocks, structure.skips, grouping, home, lifted.mark, position
     )
-    nodes = [node_of(report, op, i < len(context)) for i, op in enumerate(shown)]
+    extents = Extents(report)
+    nodes = [node_of(report, op, i < len(context), extents) for i, op in enumerate(shown)]
     nodes += [output_of(k, report, o.name, o.src) for k, o in enumerate(ends)]
     nodes += [stop_node(stop)] if stop else []
     for node, around in zip(nodes, home, strict=True):
@@ -104,27 +117,44 @@ def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
     for i, block in enumerate(structure.blocks):
         if i not in grouping.carrier and block.skip.join in position:
             nodes[position[block.skip.join]]["block"] = i
+    for skip in structure.skips:
+        if skip.join in position and nodes[position[skip.join]]["kind"] != KIND:
+            mark_join(nodes[position[skip.join]], report, skip, options.formulas)
+    shapes = shapes_of(report, lifted, nodes)
+    plans = _plans(grouping, lifted, _carried(lifted, carried, nodes), shapes)
+    skips = [_skip(folded, k, carried, colouring) for k in range(len(structure.skips))]
+    rooms = spacing(plans, skips, options.direction)
+    look = {"formulas": int(options.formulas), "shapes": int(options.edge_shapes)}
     data: dict[str, Any] = {
         "name": options.title or " · ".join(filter(None, (graph.name, options.focus))),
         "focus": options.focus,
+        "direction": options.direction,
         "nodes": nodes,
-        "skips": [_skip(folded, k, carried, colouring) for k in range(len(structure.skips))],
+        "skips": skips,
         "blocks": [_block(folded, i, grouping) for i in range(len(structure.blocks))],
         "stages": [
             {"name": s.name, "resolution": units.shape(s.resolution), "blocks": s.blocks}
             for s in structure.stages
         ],
         "edges": _edges(folded, list(pairs), position, carried),
-        "plans": _plans(grouping, lifted, _carried(lifted, carried, nodes)),
-        "open": _open(grouping, nodes),
-        "metrics": METRICS,
+        "plans": plans,
+        "open": opened(groups, _open(grouping, nodes), folded, options),
+        "metrics": widened(METRICS, rooms, look),
+        "spacing": rooms,
+        "look": look,
+        "joints": joints(6.5),
+        "kinds": {
+            str(kind): named(kind)
+            for kind in (*(s.kind for s in structure.skips), *(b.title for b in structure.blocks))
+        },
     } | ({"river": 1} if carried else {})
-    data["groups"] = BoxMaker(folded, grouping, own, inside, nodes, data["skips"]).boxes()
+    maker = BoxMaker(folded, grouping, own, inside, nodes, data["skips"], extents, options.formulas)
+    data["groups"] = maker.boxes()
     if folded.repeats:
         data["folds"] = fold_table(folded)
     if colouring is not None:
-        paint(data, folded, colouring)
-    elif flow is not None:
+        paint(data, folded.whole, colouring)
+    if flow is not None:
         _colour(data, position)
     return data
 
@@ -164,7 +194,9 @@ def _skip(
         "kind": skip.kind,
         "width": 2.4,
     }
-    if colouring is not None:
+    formula = formula_of(folded.report.graph, skip)
+    out["formula"] = [formula.shortcut, formula.branch]
+    if colouring is not None and colouring.stream is not None:
         times = len(folded.skips[index])
         return out | skip_facts(skip, colouring) | ({"times": times} if times > 1 else {})
     if shares := [share for share in folded.shares(index) if math.isfinite(share)]:
@@ -198,11 +230,11 @@ def _edges(
 ) -> list[list[Any]]:
     marks: dict[tuple[int, int], Skip] = {}
     report = folded.report
-    for skip, (named, *_) in zip(report.structure.skips, folded.skips, strict=True):
+    for skip, (first, *_) in zip(report.structure.skips, folded.skips, strict=True):
         way = [position.get(op, -1) for op in (skip.fork, *skip.shortcut, skip.join)]
         for i, a in enumerate(way):
             for b in way[i + 1 :]:
-                marks.setdefault((a, b), named)
+                marks.setdefault((a, b), first)
     flow = report.gradient_flow
     shares = {(str(s.src), str(s.dst)): s.share for s in flow.shares} if flow else {}
     names = {i: op for op, i in position.items()}
@@ -239,7 +271,7 @@ def _carried(
 
 
 def _plans(
-    grouping: Grouping, lifted: Lifted, carried: dict[int, list[Any]]
+    grouping: Grouping, lifted: Lifted, carried: dict[int, list[Any]], shapes: dict[int, str]
 ) -> list[dict[str, Any]]:
     groups = grouping.groups
     plans = []
@@ -254,22 +286,25 @@ def _plans(
             """Before boxes; before ops only where there are no boxes to break at."""
             return not boxes or i in boxes or (i - 1 in boxes)
 
-        plan = plan_box(weights, edges, breakable=breakable)
+        plan = plan_box(weights, edges, boxes=boxes, breakable=breakable)
         plans.append(
             {
                 "items": items,
                 "order": plan.order,
                 "col": plan.col,
                 "after": plan.after,
+                "bars": plan.bars,
                 "edges": [
                     [
-                        *(e.s, e.t, e.route, e.lane, e.skips, e.part, int(e.plain)),
+                        *(e.s, e.t, e.way, e.lane, e.skips, e.part, int(e.plain)),
                         *carried.get(id(e), ()),
                     ]
                     for e in plan.edges
                 ],
+                "shapes": new_shapes(plan.edges, shapes),
                 "cuts": plan.cuts,
                 "breaks": plan.breaks,
+                "ports": plan.ports,
             }
         )
     return plans

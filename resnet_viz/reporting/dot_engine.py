@@ -8,6 +8,24 @@ import subprocess
 from resnet_viz.core.errors import UserError
 
 _INSTALL = "install Graphviz (apt install graphviz, brew install graphviz)"
+_OTHER_PDF = "write .svg, or .html and print it from a browser"
+
+
+def found_dot(format: str) -> str:
+    """Where ``dot`` is.
+
+    Raises:
+        UserError: If it is not installed; says what else can be done.
+    """
+    dot = shutil.which("dot")
+    if dot is None:
+        what = "pdf is drawn by dot, which" if format == "pdf" else "dot was asked for and"
+        raise UserError(f"{what} is not installed: {_INSTALL}, or {_instead(format)}")
+    return dot
+
+
+def _instead(format: str) -> str:
+    return _OTHER_PDF if format == "pdf" else "leave --engine dot out"
 
 
 def run_dot(source: str, format: str, timeout: float = 60) -> bytes:
@@ -21,11 +39,7 @@ def run_dot(source: str, format: str, timeout: float = 60) -> bytes:
     Raises:
         UserError: If ``dot`` is not installed, too slow, or refuses the source.
     """
-    dot = shutil.which("dot")
-    if dot is None:
-        raise UserError(
-            f"dot was asked for and is not installed: {_INSTALL}, or leave --engine dot out"
-        )
+    dot = found_dot(format)
     try:
         done = subprocess.run(
             [dot, f"-T{format}"], input=source.encode(), capture_output=True, timeout=timeout
@@ -33,7 +47,7 @@ def run_dot(source: str, format: str, timeout: float = 60) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise UserError(
             f"dot did not finish the layout in {timeout:g} s; close boxes with --collapse all, "
-            "draw a part with --focus, or leave --engine dot out"
+            f"draw a part with --focus, or {_instead(format)}"
         ) from error
     if done.returncode or not done.stdout:
         said = " ".join(done.stderr.decode(errors="replace").split())[:200]

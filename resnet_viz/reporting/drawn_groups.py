@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_viz.core import units
+from resnet_viz.core.message import say_n
 from resnet_viz.core.report import Report
 from resnet_viz.reporting.contents import gated_ops, plain_entry
+from resnet_viz.reporting.extents import Extents
 from resnet_viz.reporting.folded_boxes import Copies
 from resnet_viz.reporting.folding import Folded
 from resnet_viz.reporting.fonts import fit, text_width
+from resnet_viz.reporting.formulas import formula_of
 from resnet_viz.reporting.glyphs import (
     TITLE,
     Entry,
@@ -20,7 +23,9 @@ from resnet_viz.reporting.glyphs import (
     cost_text,
 )
 from resnet_viz.reporting.grouping import Group, Grouping
+from resnet_viz.reporting.kind_words import named
 from resnet_viz.reporting.labels import kernel_of
+from resnet_viz.reporting.language import spoken
 
 _LONG = 18  # letters; a longer path of a closed block is cut to its name
 _TITLE_ROOM = 150.0
@@ -38,6 +43,8 @@ class BoxMaker:
         inside: list[list[Entry]],
         nodes: list[dict[str, Any]],
         skips: list[dict[str, Any]],
+        extents: Extents,
+        formulas: bool,
     ) -> None:
         report = folded.report
         self.folded, self.report, self.groups = folded, report, grouping.groups
@@ -50,7 +57,7 @@ class BoxMaker:
         self.chip_width = chip_width([c.text for e in own.values() for c in e.chips])
         self.labels = {k: _arc_label(report, k, fact) for k, fact in enumerate(skips)}
         self.copies = Copies(folded, grouping)
-        self.skips = skips
+        self.skips, self.extents, self.formulas = skips, extents, formulas
 
     def boxes(self) -> list[dict[str, Any]]:
         """All boxes, each after the one around it."""
@@ -69,7 +76,8 @@ class BoxMaker:
         name = self.copies.name(i) or _name(self.groups, i)
         room = _TITLE_ROOM if group.repeat < 0 else 1.6 * _TITLE_ROOM
         title = fit(name + self._kind_word(group, name), TITLE, room, bold=True)
-        glyph = self._glyph(i, group, name, self.copies.cost(i, params) or cost_text(params))
+        cost = self.copies.cost(i, params) or cost_text(params)
+        glyph = self._glyph(i, group, name, cost, self.formulas)
         fact: dict[str, Any] = {
             "id": group.id,
             "module": group.path,
@@ -97,7 +105,16 @@ class BoxMaker:
                 "skip": block.skip.id,
                 "chips": [{"k": c.kernel, "c": c.channels} for c in self.own[group.block].chips],
             }
-        return self.copies.stack(i, fact)
+        plain = dict(fact)
+        whole = self.copies.stack(i, fact)
+        if group.block < 0:
+            return whole
+        other = self._glyph(i, group, name, cost, not self.formulas)
+        if other.shapes != glyph.shapes:
+            face = {"w": other.w, "h": other.h, "glyph": other.shapes}
+            turned = self.copies.stack(i, plain | face)
+            whole = whole | {"other": {key: turned[key] for key in ("w", "h", "glyph")}}
+        return whole
 
     def _kind_word(self, group: Group, name: str) -> str:
         structure = self.report.structure
@@ -105,10 +122,10 @@ class BoxMaker:
             resolution = structure.stages[group.stage].resolution
             return f" · {units.shape(resolution)}" if len(resolution) > 1 else ""
         if group.block >= 0 and structure.blocks[group.block].title not in name:
-            return f" · {structure.blocks[group.block].title}"
+            return f" · {spoken(named(structure.blocks[group.block].title))}"
         return ""
 
-    def _glyph(self, i: int, group: Group, name: str, meta: str) -> Glyph:
+    def _glyph(self, i: int, group: Group, name: str, meta: str, written: bool) -> Glyph:
         skips, found = self.report.structure.skips, self.copies.counted(i, self.inside[i])
         if group.block >= 0 and len(found) <= _INNER:
             block, entry = self.report.structure.blocks[group.block], self.own[group.block]
@@ -119,17 +136,22 @@ class BoxMaker:
             whole = self.copies.whole_name(i) or group.path
             title = whole if len(whole) <= _LONG else name
             if group.id != group.path and group.repeat < 0 and block.kind not in title:
-                title = f"{title} {block.kind}"
+                title = f"{title} {spoken(named(block.kind))}"
             return block_glyph(
-                entry, title, meta, skips, self.labels, self.chip_width, rest, self.skips
-            )
+                entry, title, meta, skips, self.labels,
+                self.chip_width * self.extents.stretch(block.skip.join), rest, self.skips,
+                half=self.extents.half(block.skip.join),
+                formula=formula_of(self.report.graph, block.skip) if written else None,
+            )  # fmt: skip
         plain = plain_entry(
             self.report.graph, [o for o in self.ops[group.low : group.high] if o], self.gates
         )
         serial = len(found) <= 2 and all(e.block < 0 for e in found)
         if serial and 1 <= len(plain.chips) <= _CHIPS and group.kind == "module":
             width = max(self.chip_width, chip_width([c.text for c in plain.chips]))
-            return block_glyph(plain, name, meta, skips, self.labels, width, found)
+            last = self.nodes[group.high - 1]["id"]
+            half, width = self.extents.half(last), width * self.extents.stretch(last)
+            return block_glyph(plain, name, meta, skips, self.labels, width, found, half=half)
         return box_glyph(name, meta, self._subtitle(group, found), found, skips)
 
     def _subtitle(self, group: Group, found: list[Entry]) -> str:
@@ -144,8 +166,8 @@ class BoxMaker:
             if f"{block.module}.".startswith(f"{group.path}."):
                 joins[block.title] = joins.get(block.title, 0) + 1
         if joins:
-            return " · ".join(f"{n} × {kind}" for kind, n in joins.items())
-        count = units.count(group.high - group.low, "op")
+            return " · ".join(f"{n} × {spoken(named(kind))}" for kind, n in joins.items())
+        count = spoken(say_n("{n} op", "{n} ops", group.high - group.low))
         return f"{self.types.get(group.path, '')} · {count}".strip(" ·")
 
 

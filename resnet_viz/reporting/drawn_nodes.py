@@ -6,12 +6,17 @@ from typing import Any
 
 from resnet_viz.core import units
 from resnet_viz.core.graph import Op
+from resnet_viz.core.message import say
 from resnet_viz.core.report import Report
+from resnet_viz.core.structure import Skip
+from resnet_viz.reporting.extents import PLAIN, Extents
 from resnet_viz.reporting.fonts import fit, text_width
+from resnet_viz.reporting.formulas import formula_of
 from resnet_viz.reporting.labels import kernel_of, op_class, op_label
 from resnet_viz.reporting.raised import mark
 
-_FONT, _HEIGHT, _WIDTH, _MOST, _AROUND = 12.0, 28.0, 120.0, 260.0, 34.0
+_FONT, _WIDTH, _MOST, _AROUND = 12.0, 120.0, 260.0, 34.0
+_JOINT = 22.0  # room of the sign of a join, at the right end of its box
 _SHAPE_OPS = frozenset(
     [
         "reshape",
@@ -40,7 +45,7 @@ _SHAPE_OPS = frozenset(
 )
 
 
-def node_of(report: Report, op: Op, context: bool) -> dict[str, Any]:
+def node_of(report: Report, op: Op, context: bool, extents: Extents) -> dict[str, Any]:
     """One op; ``context`` for one that only feeds what is drawn."""
     kind = "io" if context else _kind(report, op)
     label = op_label(report.graph, op)
@@ -52,8 +57,8 @@ def node_of(report: Report, op: Op, context: bool) -> dict[str, Any]:
         "label": label,
         "kind": kind,
         "module": op.module,
-        "w": max(_WIDTH, text_width(label, _FONT) + _AROUND),
-        "h": _HEIGHT,
+        "w": max(extents.width(op.id) or _WIDTH, text_width(label, _FONT) + _AROUND),
+        "h": extents.height(op.id),
     }
     if op.outputs:
         node["shape"] = units.shape(op.shape)
@@ -72,7 +77,7 @@ def node_of(report: Report, op: Op, context: bool) -> dict[str, Any]:
 
 def output_of(k: int, report: Report, name: str, src: str) -> dict[str, Any]:
     """The ``k``-th output of the model, as a node of its own: ``output#k``."""
-    label = fit(name or "output", _FONT, _MOST - _AROUND)
+    label = fit(name or say("output"), _FONT, _MOST - _AROUND)
     return {
         "id": f"output#{k}",
         "label": label,
@@ -80,8 +85,23 @@ def output_of(k: int, report: Report, name: str, src: str) -> dict[str, Any]:
         "module": "",
         "shape": units.shape(report.graph[src].shape),
         "w": max(_WIDTH, text_width(label, _FONT) + _AROUND),
-        "h": _HEIGHT,
+        "h": PLAIN,
     }
+
+
+def mark_join(node: dict[str, Any], report: Report, skip: Skip, written: bool) -> None:
+    """Gives the node where a skip joins its sign, and what to write there as a formula.
+
+    ``formula`` is written in place of the label where formulas are asked for (``written``);
+    ``other`` is the width for the other case.
+    """
+    formula = formula_of(report.graph, skip).join
+    node |= {"join": skip.kind, "formula": formula}
+    wide = [
+        max(node["w"], text_width(text, _FONT) + _AROUND + _JOINT)
+        for text in (node["label"], formula)
+    ]
+    node |= {"w": wide[written], "other": {"w": wide[not written]}}
 
 
 def _kind(report: Report, op: Op) -> str:

@@ -18,7 +18,15 @@ points, each run its first code point and then the widths. For each face::
     pyftsubset DejaVuSans.ttf --layout-features= --no-hinting \
     --unicodes=U+2207,U+2208,U+2225,U+2282,U+27E8,U+27E9,U+25B8,U+25BE,U+2299
 
-and again with ``--flavor=woff2`` for the page.
+and again with ``--flavor=woff2`` for the page. Languages of the Arabic script also get DejaVu
+Sans, regular and bold, with the features that join letters::
+
+    pyftsubset DejaVuSans.ttf --layout-features=init,medi,fina,isol,rlig,ccmp,mark --no-hinting \
+    --unicodes=U+60C,U+61B,U+61F,U+621-63A,U+640-655,U+66A-66C,U+670,U+67E,U+686,U+698,U+6A9,\
+    U+6AF,U+6C0,U+6CC,U+6D5,U+6F0-6F9,U+200C,U+200D
+
+and the ``.ttf`` with ``U+20`` too: without a space in a font the isolates around values vanish in
+it, and resvg leaves out a line that its fonts shape to different numbers of glyphs.
 """
 
 from __future__ import annotations
@@ -30,6 +38,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from resnet_viz.reporting.arabic import joined_width, written
+from resnet_viz.reporting.language import language, spoken, whole_isolates
+
 _UNITS = 2048
 _WIDE, _NARROW = 1.05, 0.68  # of an em, for letters that neither bundled font has
 _FACES = (
@@ -37,6 +48,11 @@ _FACES = (
     ("RV Sans", 600, "Inter-SemiBold"),
     ("RV Symbols", 400, "DejaVuSans-Symbols"),
 )
+_ARABIC_FACES = (
+    ("RV Sans", 400, "DejaVuSans-Arabic"),
+    ("RV Sans", 600, "DejaVuSans-Bold-Arabic"),
+)
+_ARABIC_RANGE = "unicode-range:U+600-6FF,U+200C-200D;"
 
 
 def _folder() -> Path:
@@ -44,19 +60,32 @@ def _folder() -> Path:
 
 
 def font_files() -> list[str]:
-    """Paths of the bundled TrueType files."""
-    return [str(_folder() / f"{name}.ttf") for _, _, name in _FACES]
+    """Paths of the bundled TrueType files that the language being rendered needs."""
+    faces = (*_FACES, *_ARABIC_FACES) if _is_joined() else _FACES
+    return [str(_folder() / f"{name}.ttf") for _, _, name in faces]
+
+
+def _is_joined() -> bool:
+    return language().direction == "rtl"
+
+
+def font_face_css() -> str:
+    """``@font-face`` rules with the fonts inside them as data URIs (about 46 kB).
+
+    A language of the Arabic script adds 23 kB.
+    """
+    return _face_css(_is_joined())
 
 
 @cache
-def font_face_css() -> str:
-    """``@font-face`` rules with the fonts inside them as data URIs (about 46 kB)."""
+def _face_css(joined: bool) -> str:
     rules = []
-    for family, weight, name in _FACES:
+    for family, weight, name in (*_FACES, *(_ARABIC_FACES if joined else ())):
+        some = _ARABIC_RANGE if (family, weight, name) in _ARABIC_FACES else ""
         data = base64.b64encode((_folder() / f"{name}.woff2").read_bytes()).decode("ascii")
         rules.append(
             f'@font-face{{font-family:"{family}";font-weight:{weight};'
-            f'src:url("data:font/woff2;base64,{data}") format("woff2")}}'
+            f'{some}src:url("data:font/woff2;base64,{data}") format("woff2")}}'
         )
     return "\n".join(rules)
 
@@ -73,7 +102,11 @@ def _advances(bold: bool) -> dict[int, int]:
 def covered(text: str) -> bool:
     """Whether the bundled fonts have every letter of the text."""
     table = _advances(False)
-    return all(ord(char) in table for char in text if char not in "\n\u2066\u2069")
+    joined = _is_joined()
+    signs = "\n\u2066\u2067\u2068\u2069"
+    return all(
+        ord(char) in table or (joined and written(char)) for char in text if char not in signs
+    )
 
 
 @cache
@@ -87,8 +120,12 @@ def _em(char: str, bold: bool) -> float:
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Width of one line in pixels at a font size in pixels."""
-    return size * sum(_em(char, bold) for char in text)
+    """Width of one line in pixels at a font size in pixels, in the language it is said in."""
+    text = spoken(text)
+    if not _is_joined():
+        return size * sum(_em(char, bold) for char in text)
+    ems = sum(_em(char, bold) for char in text if not written(char))
+    return size * (ems + joined_width(text, bold=bold) / _UNITS)
 
 
 def fit(text: str, size: float, room: float, *, bold: bool = False, tail: bool = False) -> str:
@@ -96,6 +133,7 @@ def fit(text: str, size: float, room: float, *, bold: bool = False, tail: bool =
 
     With ``tail`` the end is kept: the last part of a module path tells most.
     """
+    text = spoken(text)
     if text_width(text, size, bold=bold) <= room:
         return text
     kept = text[::-1] if tail else text
@@ -106,16 +144,17 @@ def fit(text: str, size: float, room: float, *, bold: bool = False, tail: bool =
         if used > room:
             break
         n += 1
-    return f"…{text[len(text) - n :]}" if tail else f"{text[:n]}…"
+    (line,) = whole_isolates([f"…{text[len(text) - n :]}" if tail else f"{text[:n]}…"])
+    return line
 
 
 def wrap(text: str, size: float, room: float, *, bold: bool = False) -> list[str]:
     """The text in lines of at most ``room`` pixels; a longer word is cut with an ellipsis."""
     lines: list[str] = []
-    for word in text.split():
+    for word in spoken(text).split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, size, bold=bold) <= room:
             lines[-1] = longer
         else:
             lines.append(fit(word, size, room, bold=bold))
-    return lines
+    return whole_isolates(lines)

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_viz.core import units
-from resnet_viz.core.structure import Skip
+from resnet_viz.core.structure import SKIP_KINDS, Skip
 from resnet_viz.reporting.fonts import fit, text_width
+from resnet_viz.reporting.formulas import Formula
 
 Shape = list[Any]
 
 TITLE, SMALL, CHIP = 12.0, 10.5, 10.0
-_ARC_AXIS, _BARE_AXIS = 56.0, 46.0  # y of the line of chips, with and without an arc
+_UNDER_ARC, _BARE = 43.0, 33.0  # y of the top of the chips, with and without an arc
 _HALF = 13.0  # half the height of the widest chip
+_LINE = 15.0  # height of a line of formulas
 _UNIT, _ROW = 31.0, 36.0  # size of a small taper in a closed stage
 _TIMES = 9.0  # height of what says how often it is there
 
@@ -74,6 +76,8 @@ def block_glyph(
     chip_width: float,
     inner: Sequence[Entry] = (),
     carried: Sequence[dict[str, Any]] = (),
+    half: float = _HALF,
+    formula: Formula | None = None,
 ) -> Glyph:
     """A closed block: its chips narrowing and widening under the arc of its skip.
 
@@ -86,16 +90,19 @@ def block_glyph(
         chip_width: Width of a chip, the same in all blocks of a drawing.
         inner: Blocks and skips inside it; drawn small, before the join.
         carried: Facts of all skips of the drawing: how wide each way is; where measured.
+        half: Half the height of the widest chip.
+        formula: What to write on the ways of its skip, if anything.
     """
     shapes: list[Shape] = []
-    axis = _ARC_AXIS if entry.skips else _BARE_AXIS
+    axis = (_UNDER_ARC if entry.skips else _BARE) + half
+    formula = formula if entry.skips else None
     chips = entry.chips[:6]
     scale = max([c.channels for c in entry.chips] + [entry.entry, 1])
     x = 30.0
     start = x
     before = entry.entry or (chips[0].channels if chips else 1)
     for chip in chips:
-        a, b = _half(before, scale, _HALF), _half(chip.channels, scale, _HALF)
+        a, b = _half(before, scale, half), _half(chip.channels, scale, half)
         d = f"M{_n(x)},{_n(axis - a)}L{_n(x + chip_width)},{_n(axis - b)}"
         d += f"V{_n(axis + b)}L{_n(x)},{_n(axis + a)}Z"
         shapes.append(["p", f"chip {chip.css}", d])
@@ -113,33 +120,46 @@ def block_glyph(
         x += _UNIT
     own = entry.skips
     end = x + (15 if own else 3)
+    label = labels.get(own[-1], "") if own else ""
+    if formula:
+        label = " · ".join(filter(None, (formula.shortcut, label)))
+        end = max(end, 18 + text_width(label, CHIP, bold=True) + 36)
     branch = own[-1] if own and carried and "branch" in carried[own[-1]] else -1
     if branch >= 0:
         # Through the chips, which lie upon it: a stream does not stop at every layer.
-        shapes.insert(0, ["w", branch, f"M18,{axis}H{_n(end - 8)}"])
+        shapes.insert(0, ["w", branch, f"M18,{_n(axis)}H{_n(end - 8)}"])
     else:
-        d = f"M14,{axis}H{_n(start)}M{_n(x - 5)},{axis}H{_n(end - 8)}"
+        d = f"M14,{_n(axis)}H{_n(start)}M{_n(x - 5)},{_n(axis)}H{_n(end - 8)}"
         shapes.insert(0, ["p", "wire", d])
     if own:
         shapes.append(_symbol(end, axis, skips[own[-1]].kind, 8))
     for depth, skip in enumerate(reversed(own)):
         top = 33.0 + 5 * depth
         left, right = 18.0 + 4 * depth, end - 4 * depth
-        d = f"M{_n(left)},{axis}V{_n(top + 8)}Q{_n(left)},{_n(top)} {_n(left + 8)},{_n(top)}"
-        d += f"H{_n(right - 8)}Q{_n(right)},{_n(top)} {_n(right)},{_n(top + 8)}V{axis - 15}"
-        half = max(4.5, carried[skip]["width"] / 2 + 2.2) if branch >= 0 else 4.5
-        head = f"M{_n(right)},{axis - 8.5}l{_n(-half)},-8h{_n(2 * half)}Z"
+        d = f"M{_n(left)},{_n(axis)}V{_n(top + 8)}Q{_n(left)},{_n(top)} {_n(left + 8)},{_n(top)}"
+        d += f"H{_n(right - 8)}Q{_n(right)},{_n(top)} {_n(right)},{_n(top + 8)}V{_n(axis - 15)}"
+        arm = max(4.5, carried[skip]["width"] / 2 + 2.2) if branch >= 0 else 4.5
+        head = f"M{_n(right)},{_n(axis - 8.5)}l{_n(-arm)},-8h{_n(2 * arm)}Z"
         shapes.append(["s", skip, d, head, 1])
         if depth == 0:
             shapes.append(["p", f"dot k-{skips[skip].kind}", _circle(left, axis, 3)])
-            if labels.get(skip):
-                shapes += _tag((left + right) / 2, top, labels[skip], skips[skip].kind)
+            if label:
+                shapes += _tag((left + right) / 2, top, label, skips[skip].kind)
     wide = text_width(title, TITLE, bold=True) + text_width(meta, SMALL) + 56
     w = max(end + (8 if own else 0) + 16, min(wide, 330))
+    h: float = axis + half + 11
+    if formula:
+        left_wide, right_wide = (text_width(t, SMALL) for t in (formula.branch, formula.join))
+        w = max(w, 30 + left_wide + 16 + right_wide + 14)
+        middle = (start + x - 5 - left_wide) / 2
+        at = min(max(30.0, middle), w - 14 - right_wide - 16 - left_wide)
+        shapes.append(["t", "formula", at, h + 4, formula.branch])
+        shapes.append(["t", "formula end", w - 14, h + 4, formula.join])
+        h += _LINE
     room = w - 50 - text_width(meta, SMALL)
     shapes.append(["t", "title", 27, 19, fit(title, TITLE, room, bold=True, tail=True)])
     shapes.append(["t", "meta", w - 12, 19, meta])
-    return Glyph(w, axis + _HALF + 11, shapes)
+    return Glyph(w, h, shapes)
 
 
 def box_glyph(
@@ -200,6 +220,11 @@ def _half(channels: int, scale: int, tallest: float) -> float:
     return tallest * max(0.3, math.sqrt(channels / scale))
 
 
+def joints(r: float) -> dict[str, str]:
+    """Per kind of skip the path of the sign where it joins, around the origin."""
+    return {kind: str(_symbol(0, 0, kind, r)[2]) for kind in SKIP_KINDS}
+
+
 def _symbol(x: float, y: float, kind: str, r: float) -> Shape:
     d = _circle(x, y, r)
     if kind == "gate":
@@ -207,7 +232,8 @@ def _symbol(x: float, y: float, kind: str, r: float) -> Shape:
         d += f"M{_n(x - a)},{_n(y - a)}L{_n(x + a)},{_n(y + a)}"
         d += f"M{_n(x + a)},{_n(y - a)}L{_n(x - a)},{_n(y + a)}"
     elif kind == "concat":
-        d += f"M{_n(x - 2)},{_n(y - 4)}V{_n(y + 4)}M{_n(x + 2)},{_n(y - 4)}V{_n(y + 4)}"
+        a, b = r * 0.25, r * 0.5
+        d += f"M{_n(x - a)},{_n(y - b)}V{_n(y + b)}M{_n(x + a)},{_n(y - b)}V{_n(y + b)}"
     else:
         a = r * 0.55
         d += f"M{_n(x - a)},{_n(y)}H{_n(x + a)}M{_n(x)},{_n(y - a)}V{_n(y + a)}"

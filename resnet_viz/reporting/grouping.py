@@ -2,21 +2,28 @@
 
 Ops are numbered in the order they ran, so an interval of them is convex (nothing
 leaves it and comes back) and boxes made of intervals never form a cycle, whatever
-the module tree looks like: a module that is called twice gets two boxes.
+the module tree looks like: a module that is called twice gets two boxes. What holds
+too much to be drawn at a time is cut into ranges, where the fewest edges pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from resnet_viz.analysis.blocks import common_module
 from resnet_viz.core.graph import is_inside
 from resnet_viz.core.structure import Block, Stage, Structure
+from resnet_viz.reporting.folding import from_to
+from resnet_viz.reporting.homes import Homes
 
-GroupKind = Literal["module", "block", "stage"]
+GroupKind = Literal["module", "block", "stage", "range"]
 Span = tuple[int, int, str]
+
+_LONG = 400  # items; a box with more of them is cut into ranges
+_PART = 250  # items of a range, about
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +70,9 @@ def group_ops(
     position: dict[str, int],
     structure: Structure,
     repeats: Sequence[Span] = (),
+    *,
+    edges: Iterable[tuple[int, int]] = (),
+    inputs: int = 0,
 ) -> Grouping:
     """The boxes of a drawing.
 
@@ -72,12 +82,17 @@ def group_ops(
         structure: The blocks and stages to show.
         repeats: Per folded repeat the first place of its first copy, one past the last,
             and the module that holds all copies.
+        edges: Pairs of places; what is too long is cut where few of them pass.
+        inputs: How many of the first places are no ops; they stay outside of ranges.
     """
     groups = _runs(modules)
     _claim_repeats(groups, repeats, modules)
-    _claim_blocks(groups, structure.blocks, position)
-    _claim_stages(groups, structure.stages, structure.blocks, position)
-    return _nest(groups, len(modules))
+    homes = Homes(groups, len(modules))
+    _claim_blocks(groups, structure.blocks, position, homes)
+    _claim_stages(groups, structure.stages, structure.blocks, position, homes)
+    grouping = _nest(groups, len(modules))
+    ranges = _ranges(grouping, range(inputs, len(position)), edges, len(modules))
+    return _nest([*grouping.groups, *ranges], len(modules)) if ranges else grouping
 
 
 def _runs(modules: Sequence[str]) -> list[Group]:
@@ -126,10 +141,10 @@ def _claim_repeats(groups: list[Group], repeats: Sequence[Span], modules: Sequen
         home.repeat = i
 
 
-def _claim_blocks(groups: list[Group], blocks: Sequence[Block], position: dict[str, int]) -> None:
-    homes: dict[str, int] = {}
-    for block in blocks:
-        homes[block.module] = homes.get(block.module, 0) + 1
+def _claim_blocks(
+    groups: list[Group], blocks: Sequence[Block], position: dict[str, int], homes: Homes
+) -> None:
+    times = Counter(block.module for block in blocks)
     order = sorted(range(len(blocks)), key=lambda i: len(blocks[i].ops))
     for i in order:
         block = blocks[i]
@@ -137,52 +152,20 @@ def _claim_blocks(groups: list[Group], blocks: Sequence[Block], position: dict[s
         if not inside or block.skip.join not in position:
             continue
         low, high = min(inside), max(inside) + 1
-        home = None if block.kind == "dense" else _same(groups, low, high)
+        home = None if block.kind == "dense" else homes.same(low, high)
         branch = [position[op] for op in block.skip.branch if op in position]
-        if home is None and homes[block.module] == 1 and branch:
+        if home is None and times[block.module] == 1 and branch:
             span = (min(branch), max(branch) + 1) if block.kind == "dense" else (low, high)
-            home = _nearly(groups, block.module, *span)
-        if home is None and block.kind != "dense" and _fits(groups, low, high):
+            home = homes.nearly(block.module, *span)
+        if home is None and block.kind != "dense" and homes.fits(low, high):
             home = Group(path=block.module, low=low, high=high, items=[])
             home.id = f"{block.module}:{block.kind}"
             groups.append(home)
+            homes.add(home)
         if home is None:
-            home = _last_inside(groups, branch)
+            home = homes.last_inside(branch)
         if home is not None:
             home.block, home.kind = i, "block"
-
-
-def _same(groups: list[Group], low: int, high: int) -> Group | None:
-    return next((g for g in groups if (g.low, g.high) == (low, high) and g.block < 0), None)
-
-
-def _nearly(groups: list[Group], path: str, low: int, high: int) -> Group | None:
-    """The block's own module, where it runs only a few ops more than the block holds."""
-    for group in groups:
-        around = group.low <= low and high <= group.high
-        if around and group.path == path and group.block < 0:
-            return group if (high - low) >= 0.6 * (group.high - group.low) else None
-    return None
-
-
-def _fits(groups: list[Group], low: int, high: int) -> bool:
-    """Whether the interval cuts through no box."""
-    return high - low > 1 and all(
-        high <= g.low
-        or g.high <= low
-        or (g.low <= low and high <= g.high)
-        or (low <= g.low and g.high <= high)
-        for g in groups
-    )
-
-
-def _last_inside(groups: list[Group], branch: Sequence[int]) -> Group | None:
-    """The last outermost free box inside the branch: a dense layer's own module."""
-    if not branch:
-        return None
-    low, high = min(branch), max(branch) + 1
-    inside = [g for g in groups if low <= g.low and g.high <= high and g.block < 0]
-    return max(inside, key=lambda g: (g.high, g.high - g.low), default=None)
 
 
 def _claim_stages(
@@ -190,6 +173,7 @@ def _claim_stages(
     stages: Sequence[Stage],
     blocks: Sequence[Block],
     position: dict[str, int],
+    homes: Homes,
 ) -> None:
     carriers = [g for g in groups if g.block >= 0]
     stage_of = {op: i for i, stage in enumerate(stages) for op in stage.ops}
@@ -214,12 +198,77 @@ def _claim_stages(
             and all(held[id(c)] == i for c in carriers if g.low <= c.low and c.high <= g.high)
         ]
         home = min(around, key=lambda g: g.high - g.low, default=None)
-        if home is None and len(mine) > 1 and _fits(groups, low, high):
+        if home is None and len(mine) > 1 and homes.fits(low, high):
             path = mine[0].path.rpartition(".")[0]
             home = Group(path=path, low=low, high=high, id=f"stage:{stage.name}", items=[])
             groups.append(home)
         if home is not None:
             home.stage, home.kind = i, "stage"
+
+
+def _ranges(
+    grouping: Grouping, ops: range, edges: Iterable[tuple[int, int]], count: int
+) -> list[Group]:
+    """Boxes for stretches of what is too long, so that no box holds too much itself."""
+    groups = grouping.groups
+    if all(len(items) <= _LONG for items in (grouping.root, *(g.items for g in groups))):
+        return []
+    passing = [0] * (count + 2)
+    for src, dst in edges:
+        passing[src + 1] += 1
+        passing[dst + 1] -= 1
+    for place in range(count):
+        passing[place + 1] += passing[place]
+
+    found: list[Group] = []
+    for path, items in [("", grouping.root), *((g.path, g.items) for g in groups)]:
+        parts = [_Part(x, x + 1) if x >= 0 else _whole(groups[-1 - x]) for x in items]
+        parts = [part for part in parts if part.low in ops]
+        while len(parts) > _LONG:
+            parts = [_joined(run) for run in _runs_of(parts, passing)]
+            found += [_range(part, path, ops.start) for part in parts]
+    return found
+
+
+class _Part(NamedTuple):
+    """Something in a box that is too long; the paths of its first and last module."""
+
+    low: int
+    high: int
+    first: str = ""
+    last: str = ""
+
+
+def _whole(group: Group) -> _Part:
+    return _Part(group.low, group.high, group.path, group.path)
+
+
+def _joined(run: list[_Part]) -> _Part:
+    return _Part(run[0].low, run[-1].high, run[0].first, run[-1].last)
+
+
+def _range(part: _Part, path: str, inputs: int) -> Group:
+    """A box called by its first and last module, or by the numbers of its ops."""
+    below = f"{path}." if path else ""
+    first, last = part.first.removeprefix(below), part.last.removeprefix(below)
+    numbers = f"{part.low - inputs + 1:,} … {part.high - inputs:,}"
+    # An id ends in what the box is called, behind a colon.
+    name = from_to(first, last) if first and last and ":" not in first + last else numbers
+    return Group(
+        path=path, low=part.low, high=part.high, kind="range", id=f"{path}:{name}", items=[]
+    )
+
+
+def _runs_of(parts: list[_Part], passing: Sequence[int]) -> list[list[_Part]]:
+    """The parts in runs of about equal length, parted where the fewest edges pass."""
+    count = -(-len(parts) // _PART)
+    step = len(parts) / count
+    borders = [0]
+    for k in range(1, count):
+        wanted = round(k * step)
+        near = range(wanted - int(step / 4), wanted + int(step / 4) + 1)
+        borders.append(min(near, key=lambda i: (passing[parts[i].low], abs(i - wanted))))
+    return [parts[a:b] for a, b in zip(borders, [*borders[1:], len(parts)], strict=True)]
 
 
 def _nest(groups: list[Group], count: int) -> Grouping:

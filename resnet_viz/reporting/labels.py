@@ -7,6 +7,7 @@ from class names: ``Conv 3×3, 64 /2`` is the same for every network.
 from __future__ import annotations
 
 from resnet_viz.core.graph import ModelGraph, Op
+from resnet_viz.core.message import say
 
 _PLAIN = {
     "relu": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU", "sigmoid": "Sigmoid",
@@ -27,12 +28,12 @@ CLASSES = ("conv1", "conv3", "conv", "proj", "linear", "other", "norm", "act", "
 """Colour classes, in the order of the legend."""
 
 CLASS_NAMES = {
-    "conv1": "1×1 convolution",
-    "conv3": "3×3 convolution",
-    "conv": "other convolution",
-    "proj": "projection on a shortcut",
-    "linear": "linear",
-    "other": "other weights",
+    "conv1": say("1×1 convolution"),
+    "conv3": say("3×3 convolution"),
+    "conv": say("other convolution"),
+    "proj": say("projection on a shortcut"),
+    "linear": say("linear"),
+    "other": say("other weights"),
 }
 
 

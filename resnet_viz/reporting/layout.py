@@ -2,16 +2,19 @@
 
 Both passes do the same arithmetic in the same order; a test runs them on the same
 data and requires equal numbers. A change here is a change there.
+
+The drawing runs from top to bottom, or with ``direction`` ``LR`` in the data from left
+to right. Inside, ``x`` is across the flow and ``y`` along it; what comes out is turned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-IN, OUT = -1, -2
-LINE, FORK, JOIN, LANE = 0, 1, 2, 3
+from resnet_viz.reporting.layout_boxes import Box, Kept, begin_of, box_sizes, is_turned, port_of
+from resnet_viz.reporting.pieces import FORK, IN, JOIN, LINE, OUT, PORT, RIGHT
 
 METRICS = {
     "pad": 14.0,  # inside a box, on every side
@@ -23,6 +26,8 @@ METRICS = {
     "cards": 6.0,  # how far the cards behind a folded box stand out, right and below
 }
 """Distances in pixels; shipped with the data, so that there is one copy."""
+
+_ENDLESS = 1e9
 
 Point = tuple[float, float]
 
@@ -50,7 +55,11 @@ class Route:
 
 @dataclass(slots=True)
 class Layout:
-    """A finished layout; ``nodes`` and ``groups`` hold ``None`` for what is not drawn."""
+    """A finished layout; ``nodes`` and ``groups`` hold ``None`` for what is not drawn.
+
+    It covers ``w`` by ``h`` from ``x``, ``y`` on: these are 0 unless an earlier layout
+    was kept. ``kept`` is what a later one needs to move nothing without need.
+    """
 
     w: float
     h: float
@@ -58,25 +67,18 @@ class Layout:
     nodes: list[Placed | None]
     groups: list[Placed | None]
     routes: list[Route]
-
-
-@dataclass(slots=True)
-class _Box:
-    w: float
-    h: float
-    enter: float  # x where the main path comes in
-    leave: float  # x where it goes out
-    x: list[float]
-    y: list[float]
-    column: list[int]  # broken column per item
-    centre: list[float]  # x of column 0, per broken column
-    low: list[float]  # left end of the content, per broken column
-    high: list[float]  # right end of the content, per broken column
-    edge: list[float]  # left end with lanes, per broken column
+    x: float = 0.0
+    y: float = 0.0
+    kept: dict[int, Kept] = field(default_factory=dict)
 
 
 def coordinates(
-    data: dict[str, Any], opened: Sequence[bool], *, aspect: float = 1.6, limit: float = 0.0
+    data: dict[str, Any],
+    opened: Sequence[bool],
+    *,
+    aspect: float = 1.6,
+    limit: float = 0.0,
+    keep: Layout | None = None,
 ) -> Layout:
     """The layout with these boxes open.
 
@@ -84,23 +86,31 @@ def coordinates(
         data: What ``diagram.diagram`` returns.
         opened: Per group, whether its content is drawn (if the ones around it are open).
         aspect: Width over height of the place to fill; columns are broken to suit it.
-        limit: Height of a column; 0 to find the one that shows everything largest.
+        limit: Length of a column; 0 to find the one that shows everything largest.
+        keep: An earlier layout of the same data: what it broke stays broken as it was,
+            and what stands before a box that was opened or closed stays where it was.
     """
+    if keep is not None and limit <= 0:
+        limit = keep.limit
     if limit <= 0:
         limit = _best_limit(data, opened, aspect)
-    boxes = _sizes(data, opened, limit, [])
-    return _place(data, opened, boxes, limit)
+    boxes = box_sizes(data, opened, limit, [], keep.kept if keep else {})
+    return _place(data, opened, boxes, limit, keep)
 
 
 def _best_limit(data: dict[str, Any], opened: Sequence[bool], aspect: float) -> float:
-    natural = _sizes(data, opened, 1e9, [])
+    natural = box_sizes(data, opened, _ENDLESS, [], {})
     whole = natural[0]
-    best, found = min(aspect / whole.w, 1 / whole.h), 1e9
+    if is_turned(data):
+        aspect = 1 / aspect
+    best, found = min(aspect / whole.w, 1 / whole.h), _ENDLESS
+    # A long chain needs many columns: about as many as make the right shape.
+    step = 0.5 * max(1.0, (aspect * whole.h / whole.w) ** 0.5 / 8)
     for k in range(2, 25):
-        limit = whole.h / (1 + k * 0.5)
-        if limit < 260:
+        limit = whole.h / (1 + k * step)
+        if limit < (640 if is_turned(data) else 260):
             break
-        box = _sizes(data, opened, limit, natural)[0]
+        box = box_sizes(data, opened, limit, natural, {})[0]
         scale = min(aspect / box.w, 1 / box.h)
         # A further break must earn its keep, or the picture only gets restless.
         if scale > best * 1.04:
@@ -108,253 +118,106 @@ def _best_limit(data: dict[str, Any], opened: Sequence[bool], aspect: float) -> 
     return found
 
 
-def _visible(data: dict[str, Any], opened: Sequence[bool]) -> list[bool]:
-    seen: list[bool] = []
-    for group in data["groups"]:
-        parent = group["parent"]
-        seen.append(parent < 0 or (seen[parent] and opened[parent]))
-    return seen
-
-
-def _sizes(
-    data: dict[str, Any], opened: Sequence[bool], limit: float, natural: list[_Box]
-) -> list[_Box]:
-    """Box 0 is the drawing, box ``i + 1`` is group ``i``.
-
-    ``natural`` are the boxes without any break: what is low enough stays as it is.
-    """
-    groups = data["groups"]
-    seen = _visible(data, opened)
-    boxes: list[_Box] = [_closed(0, 0)] * (len(groups) + 1)
-    inner = limit * 0.86 - 60
-    for i in range(len(groups) - 1, -1, -1):
-        if seen[i]:
-            group = groups[i]
-            if natural and natural[i + 1].h <= inner:
-                boxes[i + 1] = natural[i + 1]
-            elif opened[i]:
-                box = _box(data, data["plans"][i + 1], boxes, group["tw"], inner)
-                if "times" in group:
-                    box.w += data["metrics"]["cards"]
-                    box.h += data["metrics"]["cards"]
-                boxes[i + 1] = box
-            else:
-                boxes[i + 1] = _closed(group["w"], group["h"])
-    boxes[0] = _box(data, data["plans"][0], boxes, -1, limit)
-    return boxes
-
-
-def _closed(w: float, h: float) -> _Box:
-    return _Box(w, h, w / 2, w / 2, [], [], [], [], [], [], [])
-
-
-def _box(
-    data: dict[str, Any], plan: dict[str, Any], boxes: list[_Box], title: float, limit: float
-) -> _Box:
-    m = data["metrics"]
-    pad, gap_x, gap_y = m["pad"], m["gapX"], m["gapY"]
-    items, col = plan["items"], plan["col"]
-    n = len(items)
-    w, h, enter = [0.0] * n, [0.0] * n, [0.0] * n
-    for i in range(n):
-        if items[i] >= 0:
-            node = data["nodes"][items[i]]
-            w[i], h[i], enter[i] = node["w"], node["h"], node["w"] / 2
-        else:
-            box = boxes[-items[i]]
-            w[i], h[i], enter[i] = box.w, box.h, box.enter
-    begins = [0, *plan["cuts"]]
-    at = [0.0] * n
-    for first, last in zip(begins, [*plan["cuts"], n], strict=True):
-        _spread(at, col, w, enter, first, last, gap_x)
-    top = m["head"] + 4 if title >= 0 else pad
-    y = [0.0] * n
-    for i in plan["order"]:
-        y[i] = top
-        for j in plan["after"][i]:
-            y[i] = max(y[i], y[j] + h[j] + gap_y)
-    column, starts = _break(plan["breaks"], y, h, limit)
-    count = len(starts)
-    low, high = [0.0] * count, [0.0] * count
-    for i in range(n):
-        c = column[i]
-        low[c] = min(low[c], at[i] - enter[i])
-        high[c] = max(high[c], at[i] - enter[i] + w[i])
-    lanes_left, lanes_right = [0] * count, [0] * count
-    for s, t, route, lane, *_ in plan["edges"]:
-        if route == LANE:
-            c = column[t] if t >= 0 else column[s]
-            lanes_left[c] = max(lanes_left[c], -lane)
-            lanes_right[c] = max(lanes_right[c], lane)
-    centre, edge = [0.0] * count, [0.0] * count
-    x0 = pad
-    for c in range(count):
-        reach = -low[c] + (lanes_left[c] * m["lane"] + 6 if lanes_left[c] else 0)
-        if c == 0 and title >= 0:
-            reach = max(reach, title + 10)
-        edge[c] = x0
-        centre[c] = x0 + reach
-        low[c] += centre[c]
-        high[c] += centre[c]
-        x0 = high[c] + (lanes_right[c] * m["lane"] + 6 if lanes_right[c] else 0) + m["gutter"]
-    width = x0 - m["gutter"] + pad
-    height = top
-    x = [0.0] * n
-    for i in range(n):
-        c = column[i]
-        x[i] = centre[c] + at[i] - enter[i]
-        y[i] = y[i] - starts[c] + top
-        height = max(height, y[i] + h[i])
-    return _Box(
-        width, height + pad, centre[0], centre[count - 1], x, y, column, centre, low, high, edge
-    )
-
-
-def _spread(
-    at: list[float],
-    col: Sequence[int],
-    w: list[float],
-    enter: list[float],
-    first: int,
-    last: int,
-    gap: float,
-) -> None:
-    """Sets the x of the columns between two serial points, column 0 at 0."""
-    left: dict[int, float] = {}
-    right: dict[int, float] = {}
-    for i in range(first, last):
-        left[col[i]] = max(left.get(col[i], 0.0), enter[i])
-        right[col[i]] = max(right.get(col[i], 0.0), w[i] - enter[i])
-    x = {0: 0.0}
-    edge = right.get(0, 0.0)
-    for k in sorted(k for k in left if k > 0):
-        x[k] = edge + gap + left[k]
-        edge = x[k] + right[k]
-    edge = -left.get(0, 0.0)
-    for k in sorted((k for k in left if k < 0), reverse=True):
-        x[k] = edge - gap - right[k]
-        edge = x[k] - left[k]
-    for i in range(first, last):
-        at[i] = x[col[i]]
-
-
-def _break(
-    cuts: Sequence[int], y: list[float], h: list[float], limit: float
-) -> tuple[list[int], list[float]]:
-    """Broken column per item, and the y at which each column starts."""
-    n = len(y)
-    begins = [0, *cuts]
-    ends = [*cuts, n]
-    spans: list[Point] = []
-    for a, b in zip(begins, ends, strict=True):
-        first, last = 1e18, 0.0
-        for i in range(a, b):
-            first, last = min(first, y[i]), max(last, y[i] + h[i])
-        spans.append((first, last))
-    total = spans[-1][1] - spans[0][0] if n else 0.0
-    starts = [0]
-    if total > limit:
-        starts = _pack(spans, limit)
-        fewest = len(starts)
-        for step in range(21):
-            tried = _pack(spans, total / fewest * (1 + 0.05 * step))
-            if len(tried) <= fewest:
-                starts = tried
-                break
-    column = [0] * n
-    for c, seg in enumerate(starts):
-        for i in range(begins[seg], n):
-            column[i] = c
-    return column, [spans[seg][0] for seg in starts]
-
-
-def _pack(spans: list[Point], limit: float) -> list[int]:
-    starts = [0]
-    for k, (_, last) in enumerate(spans):
-        if k > starts[-1] and last - spans[starts[-1]][0] > limit:
-            starts.append(k)
-    return starts
-
-
-def _place(data: dict[str, Any], opened: Sequence[bool], boxes: list[_Box], limit: float) -> Layout:
-    groups = data["groups"]
-    seen = _visible(data, opened)
-    root = boxes[0]
+def _place(
+    data: dict[str, Any],
+    opened: Sequence[bool],
+    boxes: list[Box],
+    limit: float,
+    keep: Layout | None,
+) -> Layout:
+    groups, root = data["groups"], boxes[0]
     out = Layout(root.w, root.h, limit, [None] * len(data["nodes"]), [None] * len(groups), [])
+    out.x = keep.kept[0].middles[0] - root.centre[0] if keep else 0.0
     for p in range(len(groups) + 1):
-        if p and not (seen[p - 1] and opened[p - 1]):
+        mine = out.groups[p - 1] if p else None
+        if p and not (mine and mine.open):
             continue
         box, plan = boxes[p], data["plans"][p]
-        ox = oy = 0.0
-        if p and (mine := out.groups[p - 1]):
-            ox, oy = mine.x, mine.y
+        stack = box.stack
+        ox, oy = (mine.x, mine.y) if mine else (out.x, 0.0)
         for i, item in enumerate(plan["items"]):
-            x, y = ox + box.x[i], oy + box.y[i]
+            place = Placed(ox + box.x_of(i), oy + box.y_of(i), stack.w[i], stack.h[i])
             if item >= 0:
-                node = data["nodes"][item]
-                out.nodes[item] = Placed(x, y, node["w"], node["h"])
+                out.nodes[item] = place
             else:
-                inner = boxes[-item]
-                out.groups[-item - 1] = Placed(x, y, inner.w, inner.h, bool(opened[-item - 1]))
+                place.open = bool(opened[-item - 1])
+                out.groups[-item - 1] = place
+        router = _Router(data, opened, box, p)
         for k in range(len(plan["edges"])):
-            points, arrow = _way(data, opened, boxes, p, k)
+            points, arrow = router.way(k)
             out.routes.append(Route(p, k, [(ox + x, oy + y) for x, y in points], arrow))
+        out.kept[p] = Kept(
+            [stack.begins[k] for k in box.starts],
+            [0.0 if p else ox + box.centre[0], *(x - box.centre[0] for x in box.centre[1:])],
+        )
+    if is_turned(data):
+        _turn(out)
     return out
 
 
-def _way(
-    data: dict[str, Any], opened: Sequence[bool], boxes: list[_Box], p: int, k: int
-) -> tuple[list[Point], bool]:
-    m, plan, box = data["metrics"], data["plans"][p], boxes[p]
-    gap = m["gapY"]
-    s, t, route, lane, *_ = plan["edges"][k]
-    items = plan["items"]
+def _turn(out: Layout) -> None:
+    """From top to bottom becomes from left to right."""
+    out.x, out.y, out.w, out.h = out.y, out.x, out.h, out.w
+    for placed in (*out.nodes, *out.groups):
+        if placed is not None:
+            placed.x, placed.y, placed.w, placed.h = placed.y, placed.x, placed.h, placed.w
+    for route in out.routes:
+        route.points = [(y, x) for x, y in route.points]
 
-    def size(i: int) -> tuple[float, float, float, float]:
-        item = items[i]
-        if item >= 0:
-            node = data["nodes"][item]
-            return node["w"], node["h"], node["w"] / 2, node["w"] / 2
-        inner = boxes[-item]
-        return inner.w, inner.h, inner.enter, inner.leave
 
-    under = m["head"] - 1 if p else m["pad"] - 9
-    if s == IN:
-        sx, sy, low = box.enter, 0.0, under
-    else:
-        _, sh, _, leave = size(s)
-        sx, sy = box.x[s] + leave, box.y[s] + sh
-        low = sy + gap * 0.45
-    if t == OUT:
-        tx, ty, high = box.leave, box.h, box.h - 8
-        inside, tw, th = True, 0.0, 0.0
-    else:
-        tw, th, enter, _ = size(t)
-        tx, ty = box.x[t] + enter, box.y[t]
-        high = ty - gap * 0.5
-        inside = items[t] < 0 and bool(opened[-items[t] - 1])
-    arrow = not inside
-    middle = ty + th / 2
-    if route == LINE:
-        c = box.column[t] if t >= 0 else (box.column[s] if s >= 0 else 0)
-        if s >= 0 and t >= 0 and box.column[s] != c:
-            gx = box.edge[c] - m["gutter"] / 2
-            top = ty - 11
-            return [(sx, sy), (sx, sy + 13), (gx, sy + 13), (gx, top), (tx, top), (tx, ty)], arrow
-        if abs(sx - tx) < 0.01:
-            return [(sx, sy), (tx, ty)], arrow
-        return [(sx, sy), (sx, high), (tx, high), (tx, ty)], arrow
-    if route == FORK:
-        return [(sx, sy), (sx, low), (tx, low), (tx, ty)], arrow
-    if route == JOIN:
-        if not inside and not lane and sx > tx + tw / 2 + 6:
-            return [(sx, sy), (sx, middle), (box.x[t] + tw, middle)], arrow
-        if not inside and not lane and sx < tx - tw / 2 - 6:
-            return [(sx, sy), (sx, middle), (box.x[t], middle)], arrow
-        return [(sx, sy), (sx, high), (tx, high), (tx, ty)], arrow
-    c = box.column[t] if t >= 0 else box.column[s]
-    lx = box.high[c] + 4 + lane * m["lane"] if lane > 0 else box.low[c] - 4 + lane * m["lane"]
-    if inside:
-        return [(sx, sy), (sx, low), (lx, low), (lx, high), (tx, high), (tx, ty)], arrow
-    side = box.x[t] + tw if lane > 0 else box.x[t]
-    return [(sx, sy), (sx, low), (lx, low), (lx, middle), (side, middle)], arrow
+class _Router:
+    """The ways of the edges of one open box, from the box's own corner."""
+
+    def __init__(self, data: dict[str, Any], opened: Sequence[bool], box: Box, p: int) -> None:
+        self.m, self.plan, self.box = data["metrics"], data["plans"][p], box
+        self.opened = opened
+        self.top, self.under, _ = begin_of(data, p)
+        self.port = port_of(data)
+
+    def way(self, k: int) -> tuple[list[Point], bool]:
+        """The points of an edge, and whether it ends in an arrow head."""
+        box, stack, gap = self.box, self.box.stack, self.m["gapY"]
+        s, t, code, lane, *_ = self.plan["edges"][k]
+        route = code % PORT
+        if s >= 0:
+            c = box.column[s]
+            sx, sy = box.x_of(s) + stack.leave[s], box.y_of(s) + stack.h[s]
+            low = stack.under[s] - box.shift[c] if s in stack.under else sy + gap * 0.45
+        elif s == IN:
+            sx, sy, low = box.enter, 0.0, self.under
+        else:
+            sx, sy, low = box.w if s == RIGHT else 0.0, self.port, self.port
+        if t == OUT:
+            c = box.column[s] if s >= 0 else len(box.centre) - 1
+            left, tx, ty, tw, inside = 0.0, box.leave, box.h, 0.0, True
+            side, high = 0.0, box.h - 8
+        else:
+            c, item = box.column[t], self.plan["items"][t]
+            left, ty, tw = box.x_of(t), box.y_of(t), stack.w[t]
+            tx = left + stack.enter[t]
+            inside = item < 0 and bool(self.opened[-item - 1])
+            side = ty + (self.port if inside else stack.h[t] / 2)
+            high = stack.over[t] - box.shift[c] if t in stack.over else ty - gap * 0.5
+        arrow = not inside
+        aside = code >= PORT or not inside
+        if route == LINE:
+            if s >= 0 and t >= 0 and box.column[s] != c:
+                end, begin = box.bottom[box.column[s]] + self.m["pad"] - 6, self.top - 11
+                gx = box.hop[c]
+                return [(sx, sy), (sx, end), (gx, end), (gx, begin), (tx, begin), (tx, ty)], arrow
+            if abs(sx - tx) < 0.01:
+                return [(sx, sy), (tx, ty)], arrow
+            bend = high if t == OUT else sy + gap * 0.25 if s >= 0 else low
+            return [(sx, sy), (sx, bend), (tx, bend), (tx, ty)], arrow
+        if route == FORK:
+            return [(sx, sy), (sx, low), (tx, low), (tx, ty)], arrow
+        if route == JOIN:
+            if not aside:
+                return [(sx, sy), (sx, high), (tx, high), (tx, ty)], arrow
+            return [(sx, sy), (sx, side), (left + tw if sx > tx else left, side)], arrow
+        out = 4 + abs(lane) * self.m["lane"]
+        lx = box.high[c] + out if lane > 0 else box.low[c] - out
+        start = [(sx, sy), (lx, low)] if s < OUT else [(sx, sy), (sx, low), (lx, low)]
+        if not aside:
+            return [*start, (lx, high), (tx, high), (tx, ty)], arrow
+        return [*start, (lx, side), (left + tw if lane > 0 else left, side)], arrow

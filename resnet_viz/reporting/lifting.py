@@ -7,12 +7,13 @@ pieces of all edges are shared, so every box draws each way once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resnet_viz.core.structure import Skip
 from resnet_viz.reporting.grouping import Group
-from resnet_viz.reporting.plan import IN, OUT, LocalEdge
+from resnet_viz.reporting.pieces import IN, OUT, LocalEdge
 
 Pair = tuple[int, int]
 
@@ -60,32 +61,86 @@ def lift(
         position: Op id -> position.
     """
     content = [root, *(g.items for g in groups)]
-    place = [{item: i for i, item in enumerate(items)} for items in content]
-    local: list[dict[Pair, LocalEdge]] = [{} for _ in content]
+    place: dict[int, int] = {}
+    for items in content:
+        place.update((item, i) for i, item in enumerate(items))
+    chains = _Chains(groups)
+    main = _main_inputs(chains, home, edges, skips, position)
+    local: list[dict[object, LocalEdge]] = [{} for _ in content]
     ways: dict[Pair, list[LocalEdge]] = {}
     owner: dict[int, int] = {}
+
+    def piece(group: int, key: object, s: int, t: int) -> LocalEdge:
+        found = local[group + 1].get(key)
+        if found is None:
+            found = local[group + 1][key] = LocalEdge(s, t)
+            owner[id(found)] = group
+        way.append(found)
+        return found
+
     for src, dst in edges:
         way = ways[src, dst] = []
-        a, b = around(groups, home[src]), around(groups, home[dst])
+        a, b = chains[home[src]], chains[home[dst]]
         i = 0
         while i < min(len(a), len(b)) and a[i] == b[i]:
             i += 1
-        out = [-1 - g for g in a[i:]] + [src]
-        into = [-1 - g for g in b[i:]] + [dst]
-        steps: list[tuple[int, int | None, int | None]]
-        steps = [(a[i + k], out[k + 1], None) for k in range(len(out) - 2, -1, -1)]
-        steps.append((a[i - 1] if i else -1, out[0], into[0]))
-        steps += [(b[i + k], None, into[k + 1]) for k in range(len(into) - 1)]
-        for group, first, last in steps:
-            where = place[group + 1]
-            s = IN if first is None else where[first]
-            t = OUT if last is None else where[last]
-            piece = local[group + 1].setdefault((s, t), LocalEdge(s, t))
-            owner[id(piece)] = group
-            way.append(piece)
+        item = src
+        for group in reversed(a[i:]):
+            piece(group, (place[item], OUT), place[item], OUT)
+            item = -1 - group
+        s, around = place[item], a[i - 1] if i else -1
+        via: LocalEdge | None = None
+        for group in (*b[i:], -1):
+            item = -1 - group if group >= 0 else dst
+            beside = group >= 0 and main[group] != src
+            entry: object = s if via is None else id(via)
+            found = piece(around, (entry, place[item], beside), s, place[item])
+            found.beside, found.via = beside, via
+            via, s, around = (found if beside else None), IN, group
     lifted = Lifted([list(edges.values()) for edges in local], ways, {})
     _mark(lifted, owner, skips, position)
     return lifted
+
+
+class _Chains:
+    """The boxes around each box, outermost first and itself last."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._known: dict[int, list[int]] = {-1: []}
+        self._groups = groups
+
+    def __getitem__(self, group: int) -> list[int]:
+        if group not in self._known:
+            self._known[group] = around(self._groups, group)
+        return self._known[group]
+
+
+def _main_inputs(
+    chains: _Chains,
+    home: Sequence[int],
+    edges: Sequence[Pair],
+    skips: Sequence[Skip],
+    position: dict[str, int],
+) -> dict[int, int]:
+    """Per box the op outside of it whose output is its main input.
+
+    That is what a skip inside adds to; else what fewest others read (a mask has many
+    readers); else what was made last.
+    """
+    added: set[Pair] = set()
+    for skip in skips:
+        fork, join = position.get(skip.fork, -1), position.get(skip.join, -1)
+        if skip.kind != "concat" and fork >= 0 and join >= 0:
+            added.update((group, fork) for group in chains[home[join]])
+    readers = Counter(src for src, _ in edges)
+    best: dict[int, tuple[bool, int, int]] = {}
+    for src, dst in edges:
+        a, b = chains[home[src]], chains[home[dst]]
+        for depth, group in enumerate(b):
+            if depth >= len(a) or a[depth] != group:
+                claim = ((group, src) in added, -readers[src], src)
+                best[group] = max(best.get(group, claim), claim)
+    return {group: claim[2] for group, claim in best.items()}
 
 
 def _mark(

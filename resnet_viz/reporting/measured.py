@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from resnet_viz.core.message import say
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.experiments.chain_figures import chain_figure, chain_table, chain_words
 from resnet_viz.reporting.experiments.flow_tables import fact_tables, parameter_table
@@ -54,7 +55,7 @@ def flow_section(report: Report) -> Section | None:
     )
     return Section(
         key="chain",
-        title="The chain",
+        title=say("The chain"),
         said=chain_words(flow.chain),
         figures=(chain,) if chain is not None else (),
         tables=tables,

@@ -10,17 +10,19 @@ from resnet_viz.core.chain import Link
 from resnet_viz.core.paths import PathGradients
 from resnet_viz.core.propagation import SignalPropagation
 from resnet_viz.core.report import Report
-from resnet_viz.core.units import scientific
+from resnet_viz.core.units import scientific, seconds
 from resnet_viz.reporting.experiments.chain_figures import chain_words, sparkline
 from resnet_viz.reporting.experiments.path_view import CONTESTED, path_words
-from resnet_viz.reporting.experiments.propagation_view import (
+from resnet_viz.reporting.experiments.propagation_tables import (
     jacobian_table,
     propagation_words,
 )
 from resnet_viz.reporting.experiments.to_text import table_parts
 from resnet_viz.reporting.text_sections import missing, section
+from resnet_viz.reporting.times import times_note
 
 _WIDEST = 60
+_SLOWEST = 5
 
 
 def chain_lines(chain: Sequence[Link]) -> list[str]:
@@ -63,6 +65,21 @@ def propagation_text(report: Report) -> list[RenderableType]:
     parts = [section("signal propagation", [*lines, *propagation_words(found)])]
     table = jacobian_table(found.spectra)
     return [*parts, *(table_parts(table, table.title) if table else ())]
+
+
+def times_text(report: Report) -> list[RenderableType]:
+    """How the time of a forward spreads over its calls; why not, where it was asked for."""
+    found = report.op_times
+    if found is None:
+        return missing(report, "op times")
+    slowest = sorted(found.ops, key=lambda row: -row.seconds)[:_SLOWEST]
+    told = ", ".join(f"{row.op} {seconds(row.seconds)}" for row in slowest)
+    lines = [
+        f"calls, in forward order: {_curve('seconds', [row.seconds for row in found.ops])}",
+        f"slowest: {told}",
+        str(times_note(found)),
+    ]
+    return [section("times", lines if found.ops else lines[2:])]
 
 
 def _curve(name: str, values: Sequence[float]) -> str:

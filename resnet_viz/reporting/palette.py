@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from resnet_viz.core.report import RenderOptions
+from resnet_viz.reporting.scale_colours import dark_scale, light_scale
 
 LIGHT = {
     "bg": "#f6f7fa", "card": "#ffffff", "fg": "#1a2331", "mut": "#5d6b7e", "line": "#d8dee8",
@@ -24,17 +25,14 @@ LIGHT = {
     "group": "#ffffff", "group-line": "#c9d1dd",
     "stage-0": "#e9f3fe", "stage-1": "#e5f9f2", "stage-2": "#fdf8dd", "stage-3": "#f5eefd",
     "stage-4": "#fdeef2", "stage-5": "#eef1f5",
-    "conv1": "#fbc38a", "conv3": "#f2774a", "conv": "#dd5a3a", "norm": "#eaeef4",
+    "conv1": "#fbc38a", "conv3": "#f2774a", "conv": "#e26444", "norm": "#eaeef4",
     "act": "#fde9a0", "add": "#8fcbfb", "mul": "#93dfbf", "cat": "#aebffb",
     "linear": "#cdbdfb", "pool": "#c2e8d3", "attention": "#f7b6d6", "shape": "#f4f6f9",
     "io": "#dde4ee", "other": "#f0f2f7", "raised": "#c4243b", "on-raised": "#ffffff",
     "grad-0": "#46327e", "grad-1": "#365c8d", "grad-2": "#277f8e", "grad-3": "#1fa187",
     "grad-4": "#4ac16d", "grad-5": "#a0da39", "grad-6": "#f3d81c",
-    "rel-0": "#f1f5f3", "rel-1": "#dcefe7", "rel-2": "#c0e6d8", "rel-3": "#9edac5",
-    "rel-4": "#7acbb0", "rel-5": "#57b99b", "rel-6": "#3aa587",
-    "relbox-0": "#f6f9f7", "relbox-1": "#e8f4ef", "relbox-2": "#d9efe6", "relbox-3": "#c7e9dc",
-    "relbox-4": "#b3e1d1", "relbox-5": "#9cd8c4", "relbox-6": "#84ceb6",
     "plus": "#c9433f", "minus": "#2f74b5",
+    **light_scale("#ffffff"),
 }  # fmt: skip
 """Name of a CSS variable (without ``--``) -> colour on light."""
 
@@ -49,19 +47,48 @@ DARK = LIGHT | {
     "group": "#18212d", "group-line": "#46566d",
     "stage-0": "#122031", "stage-1": "#10251f", "stage-2": "#252212", "stage-3": "#20192d",
     "stage-4": "#2a1920", "stage-5": "#1a2029",
-    "conv1": "#f0ad6b", "conv3": "#e8693c", "conv": "#d2502f", "norm": "#b9c3d2",
+    "conv1": "#f0ad6b", "conv3": "#e8693c", "conv": "#d95a38", "norm": "#b9c3d2",
     "act": "#e8cf78", "add": "#6bb5f2", "mul": "#66caa0", "cat": "#8ba2f2",
     "linear": "#b29df2", "pool": "#93cfae", "attention": "#ec93c0", "shape": "#8995a7",
     "io": "#a9b6c9", "other": "#a4b0c1", "raised": "#ff7b8a", "on-raised": "#131a24",
-    "relbox-0": "#1a2226", "relbox-1": "#1b2b2b", "relbox-2": "#1b3531", "relbox-3": "#1b4038",
-    "relbox-4": "#1a4c40", "relbox-5": "#185948", "relbox-6": "#156751",
     "plus": "#ef7a70", "minus": "#6aaee6",
+    **dark_scale("#151c26"),
 }  # fmt: skip
 """The same names -> colour on dark."""
 
+PAPER = LIGHT | {
+    "bg": "#ffffff", "fg": "#000000", "mut": "#383838", "line": "#8c8c8c", "edge": "#4a4a4a",
+    "on-op": "#000000", "op-line": "#404040",
+    "skip-identity": "#b8004f", "skip-projection": "#4a1d9e", "skip-scaled": "#006d8f",
+    "skip-gate": "#00693a", "skip-concat": "#1747ad", "trunk": "#8794a8", "branch": "#b8750f",
+    "block": "#ffffff", "block-line": "#8f4e00", "block-fg": "#5c3200",
+    "unit": "#ffffff", "unit-line": "#7187b0", "unit-fg": "#2c3f66",
+    "inv": "#ffffff", "inv-line": "#1d7d67", "inv-fg": "#0a4a3c",
+    "group": "#ffffff", "group-line": "#6e6e6e",
+    **{f"stage-{i}": "#ffffff" for i in range(6)},
+    "conv1": "#fbd9b5", "conv3": "#e89a72", "conv": "#cf7a58", "norm": "#ffffff",
+    "act": "#fff6d6", "add": "#aed0f2", "mul": "#a5dcbf", "cat": "#b6c2f7",
+    "linear": "#cfc3f4", "pool": "#dcefe3", "attention": "#f2bcd7", "shape": "#ffffff",
+    "io": "#e6e6e6", "other": "#f2f2f2",
+}  # fmt: skip
+"""The same names -> colour for print: nothing so pale that it is lost, lines that carry."""
+
+_PAPER_RULES = """
+.rv-diagram .caret { display: none; }
+.rv-diagram .box, .rv-diagram .card { stroke-width: 0.8; }
+.rv-diagram .block { stroke-width: 1.1; }
+.rv-diagram .f-inv { stroke-dasharray: 9 2; }
+.rv-diagram .op, .rv-diagram .swatch, .rv-diagram .chip { stroke-width: 0.8; }
+.rv-diagram .norm { stroke-width: 0.5; }
+.rv-diagram .act { stroke-dasharray: 4 2; }
+.rv-diagram .pool { stroke-dasharray: 1.2 1.8; }
+.rv-diagram .shape { stroke-dasharray: 7 2 1.5 2; }
+.rv-diagram .add, .rv-diagram .mul, .rv-diagram .cat { stroke-width: 1.4; }
+.rv-diagram .linear, .rv-diagram .attention { stroke-width: 1.1; }
+"""
+"""Kinds of ops differ by their borders where a printer knows grey only."""
+
 GRADIENT_STEPS = 7
-COLOUR_STEPS = 7
-"""Steps of the scale of a colouring: ``rel-0`` to ``rel-6``; ``relbox-…`` under text."""
 _RULES, _RIVER, _COLOURED = "/* rules */", "/* river */", "/* coloured */"
 _STATIC_END = "/* interactive */"
 
@@ -89,12 +116,13 @@ def static_css(options: RenderOptions, *, river: bool = False, coloured: bool = 
         river: Whether edges are drawn as wide as the gradient they carry.
         coloured: Whether nodes are coloured by something else than their kind.
     """
-    colours = DARK if options.theme == "dark" else LIGHT
+    colours = {"dark": DARK, "paper": PAPER}.get(options.theme, LIGHT)
     _, _, rules = stylesheet().partition(_RULES)
     rules = rules.partition(_STATIC_END)[0]
     always, _, more = rules.partition(_RIVER)
     streams, _, colours_of = more.partition(_COLOURED)
     rules = always + (streams if river else "") + (colours_of if coloured else "")
+    rules += _PAPER_RULES if options.theme == "paper" else ""
     return re.sub(r"var\(--([\w-]+)\)", lambda m: colours[m[1]], rules).strip()
 
 

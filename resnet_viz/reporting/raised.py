@@ -14,10 +14,11 @@ from typing import Any
 from resnet_viz.core import units
 from resnet_viz.core.errors import listed
 from resnet_viz.core.graph import Failure, ModelGraph, Op, Ref, is_inside, refs_in
+from resnet_viz.core.message import join, say
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.fonts import fit, text_width
 
-MARK = "raised here"
+MARK = say("raised here")
 STOP = "raised#0"
 """Id of the node that marks an exception of plain Python."""
 
@@ -43,7 +44,7 @@ def stop_node(failure: Failure) -> dict[str, Any]:
 
 
 def _face(label: str, width: float, told: list[str]) -> dict[str, Any]:
-    note = fit(" · ".join(filter(None, (MARK, listed(told, 4)))), _NOTE, _MOST)
+    note = fit(join(" · ", filter(None, (MARK, listed(told, 4)))), _NOTE, _MOST)
     return {
         "kind": KIND,
         "note": note,
@@ -72,12 +73,12 @@ def banner(graph: ModelGraph) -> dict[str, Any] | None:
     failure = graph.failure
     if failure is None:
         return None
-    rows = [
-        ("Module", [f"{failure.module or 'the root module'}{_call(graph, failure)}"]),
-        ("Operation", [failure.op or "none: plain Python raised"]),
-        ("Source line", [failure.source_line]),
-        ("What met there" if failure.op else "Given to it", list(_met(graph, failure))),
-        ("Hint", [failure.hint]),
+    rows: list[tuple[str, list[str]]] = [
+        (say("Module"), [_module(graph, failure)]),
+        (say("Operation"), [failure.op or say("none: plain Python raised")]),
+        (say("Source line"), [failure.source_line]),
+        (say("What met there") if failure.op else say("Given to it"), list(_met(graph, failure))),
+        (say("Hint"), [failure.hint]),
     ]
     return {
         "error": failure.error,
@@ -93,22 +94,29 @@ def lines(graph: ModelGraph) -> list[str]:
     if failure is None:
         return []
     shapes = listed([units.shape(spec.shape) for spec in failure.inputs], 4)
-    given = f" on {shapes}" if shapes and failure.op else ""
-    told = [f"forward raised {failure.place}{given}: {failure.error}"]
-    return [*told, f"Hint: {failure.hint}"] if failure.hint else told
+    met = {"place": failure.place, "error": failure.error}
+    told: list[str] = [say("forward raised {place}: {error}", **met)]
+    if shapes and failure.op:
+        told = [say("forward raised {place} on {shapes}: {error}", **met, shapes=shapes)]
+    return [*told, say("Hint: {hint}", hint=failure.hint)] if failure.hint else told
 
 
 def _ran(graph: ModelGraph, failure: Failure) -> str:
     before = len(graph) - bool(failure.op)
     if not before:
-        return "Nothing ran before it: what follows is the model, not a forward."
-    return f"What follows is what ran before it: {units.count(before, 'operation')}."
+        return say("Nothing ran before it: what follows is the model, not a forward.")
+    return say(
+        "What follows is what ran before it: {operations}.",
+        operations=units.count(before, "operation"),
+    )
 
 
-def _call(graph: ModelGraph, failure: Failure) -> str:
-    """Which call of the module it was, where it was called more than once."""
+def _module(graph: ModelGraph, failure: Failure) -> str:
+    """The module, and which call of it, where it was called more than once."""
     calls = next((m.calls for m in graph.modules if m.path == failure.module), 0)
-    return f" (call {calls})" if calls > 1 and failure.module else ""
+    if calls > 1 and failure.module:
+        return say("{module} (call {n})", module=failure.module, n=calls)
+    return failure.module or say("the root module")
 
 
 def _met(graph: ModelGraph, failure: Failure) -> Iterator[str]:

@@ -20,6 +20,7 @@ from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.display import Savable
 from resnet_viz.core.errors import UserError, one_line
 from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.reporting.checking import checked
 from resnet_viz.reporting.language import speaking
 from resnet_viz.reporting.raised import in_sight
 
@@ -36,25 +37,28 @@ class Renderer:
         suffixes: File suffixes it writes, with the dot, the usual one first.
         media_type: MIME type of the bytes.
         function: The function itself, or ``module:name``, loaded on first use.
+        heeds: Fields of ``RenderOptions`` that change what it writes; ``None`` where that is
+            not known.
     """
 
     name: str
     suffixes: tuple[str, ...]
     media_type: str
     function: RenderFunction | str
+    heeds: frozenset[str] | None = None
 
     def __call__(self, value: Savable, options: RenderOptions | None = None) -> bytes:
         """The value in this format.
 
         Raises:
-            UserError: If the function gives anything but bytes, or cannot draw this; for a
-                language without a catalogue.
+            UserError: If the function gives anything but bytes, or cannot draw this; for an
+                option out of its range.
         """
         function = self.function
         if isinstance(function, str):
             module, _, name = function.partition(":")
             function = cast(RenderFunction, getattr(import_module(module), name))
-        options = options or RenderOptions()
+        options = checked(options or RenderOptions())
         if isinstance(value, Report):
             options = in_sight(value, options)
         with speaking(options.lang):
@@ -81,16 +85,27 @@ def register(renderer: Renderer) -> Renderer:
     return renderer
 
 
-for _name, _suffixes, _media_type, _function in (
-    ("html", (".html", ".htm"), "text/html", "to_html:render_html"),
-    ("svg", (".svg",), "image/svg+xml", "to_svg:render_svg"),
-    ("png", (".png",), "image/png", "to_png:render_png"),
-    ("dot", (".dot", ".gv"), "text/vnd.graphviz", "to_dot:render_dot"),
-    ("mmd", (".mmd", ".mermaid"), "text/vnd.mermaid", "to_mermaid:render_mermaid"),
-    ("json", (".json",), "application/json", "to_json:render_json"),
-    ("graphml", (".graphml",), "application/graphml+xml", "to_graphml:render_graphml"),
-    ("txt", (".txt",), "text/plain", "to_text:render_text"),
-    ("pdf", (".pdf",), "application/pdf", "to_dot:render_pdf"),
+_WORDS = frozenset({"title", "lang"})
+_PICTURE = _WORDS | {"theme", "width", "transparent"}
+_PAGE = _WORDS | {"theme"}
+_SHEET = _PICTURE | {"focus"}
+_FLOWCHART = _WORDS | {
+    "theme", "collapse", "depth", "expand", "focus", "direction", "edge_shapes", "formulas"
+}  # fmt: skip
+_DIAGRAM = _FLOWCHART | _PICTURE | {"font_size", "color_by"}
+_DPI = frozenset({"dpi"})
+_NOTHING: frozenset[str] = frozenset()
+
+for _name, _suffixes, _media_type, _function, _heeds in (
+    ("html", (".html", ".htm"), "text/html", "to_html:render_html", _FLOWCHART | {"color_by"}),
+    ("svg", (".svg",), "image/svg+xml", "to_svg:render_svg", _DIAGRAM),
+    ("png", (".png",), "image/png", "to_png:render_png", _DIAGRAM | _DPI),
+    ("dot", (".dot", ".gv"), "text/vnd.graphviz", "to_dot:render_dot", _DIAGRAM | _DPI),
+    ("mmd", (".mmd", ".mermaid"), "text/vnd.mermaid", "to_mermaid:render_mermaid", _FLOWCHART),
+    ("json", (".json",), "application/json", "to_json:render_json", _NOTHING),
+    ("graphml", (".graphml",), "application/graphml+xml", "to_graphml:render_graphml", _NOTHING),
+    ("txt", (".txt",), "text/plain", "to_text:render_text", frozenset({"title", "focus"})),
+    ("pdf", (".pdf",), "application/pdf", "to_dot:render_pdf", _DIAGRAM),
 ):
     register(
         Renderer(
@@ -98,17 +113,18 @@ for _name, _suffixes, _media_type, _function in (
             suffixes=_suffixes,
             media_type=_media_type,
             function=f"resnet_viz.reporting.{_function}",
+            heeds=_heeds,
         )
     )
 
 
-for _name, _suffixes, _media_type, _function in (
-    ("html", (".html", ".htm"), "text/html", "experiments.to_html:render_html"),
-    ("svg", (".svg",), "image/svg+xml", "experiments.sheet:render_svg"),
-    ("png", (".png",), "image/png", "experiments.sheet:render_png"),
-    ("csv", (".csv",), "text/csv", "experiments.to_csv:render_csv"),
-    ("json", (".json",), "application/json", "to_json:render_json"),
-    ("txt", (".txt",), "text/plain", "experiments.to_text:render_text"),
+for _name, _suffixes, _media_type, _function, _heeds in (
+    ("html", (".html", ".htm"), "text/html", "experiments.to_html:render_html", _PAGE),
+    ("svg", (".svg",), "image/svg+xml", "experiments.sheet:render_svg", _SHEET),
+    ("png", (".png",), "image/png", "experiments.sheet:render_png", _SHEET | _DPI),
+    ("csv", (".csv",), "text/csv", "experiments.to_csv:render_csv", frozenset({"focus"})),
+    ("json", (".json",), "application/json", "to_json:render_json", _NOTHING),
+    ("txt", (".txt",), "text/plain", "experiments.to_text:render_text", frozenset({"title"})),
 ):
     for _suffix in _suffixes:
         EXPERIMENT_RENDERERS[_suffix] = Renderer(
@@ -116,19 +132,20 @@ for _name, _suffixes, _media_type, _function in (
             suffixes=_suffixes,
             media_type=_media_type,
             function=f"resnet_viz.reporting.{_function}",
+            heeds=_heeds,
         )
 
 
 ATTRIBUTION_RENDERERS: dict[str, Renderer] = {}
 """Suffix -> who writes attributions in it."""
 
-for _name, _suffixes, _media_type, _function in (
-    ("html", (".html", ".htm"), "text/html", "attributions.page:render_html"),
-    ("svg", (".svg",), "image/svg+xml", "attributions.sheet:render_svg"),
-    ("png", (".png",), "image/png", "attributions.sheet:render_png"),
-    ("npz", (".npz",), "application/x-npz", "attributions.npz:render_npz"),
-    ("json", (".json",), "application/json", "to_json:render_json"),
-    ("txt", (".txt",), "text/plain", "attributions.page:render_text"),
+for _name, _suffixes, _media_type, _function, _heeds in (
+    ("html", (".html", ".htm"), "text/html", "attributions.page:render_html", _PAGE),
+    ("svg", (".svg",), "image/svg+xml", "attributions.sheet:render_svg", _PICTURE),
+    ("png", (".png",), "image/png", "attributions.sheet:render_png", _PICTURE | _DPI),
+    ("npz", (".npz",), "application/x-npz", "attributions.npz:render_npz", _NOTHING),
+    ("json", (".json",), "application/json", "to_json:render_json", _NOTHING),
+    ("txt", (".txt",), "text/plain", "attributions.page:render_text", frozenset({"title"})),
 ):
     for _suffix in _suffixes:
         ATTRIBUTION_RENDERERS[_suffix] = Renderer(
@@ -136,6 +153,7 @@ for _name, _suffixes, _media_type, _function in (
             suffixes=_suffixes,
             media_type=_media_type,
             function=f"resnet_viz.reporting.{_function}",
+            heeds=_heeds,
         )
 
 

@@ -58,7 +58,7 @@ class River:
             return None
         sources = {src for src, _ in found}
         trunk = all(src in self.whole and self.whole[src] <= found for src in sources)
-        return sum(known), TRUNK if trunk else BRANCH
+        return math.fsum(known), TRUNK if trunk else BRANCH
 
 
 def river(report: Report) -> River | None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from resnet_viz.core import units
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Skip
-from resnet_viz.reporting.colouring import colouring_of, stream_of
+from resnet_viz.reporting.colouring.quantities import colouring_of, stream_of
 from resnet_viz.reporting.diagram import drawn
 from resnet_viz.reporting.folding import fold
 from resnet_viz.reporting.river import OUTPUT, River
@@ -54,6 +55,7 @@ class SceneEdge:
         skip: Index of the skip it marks or belongs to; -1 for none.
         carries: Its part of the gradient, signed, and whether it is a branch (1) or what all
             of the gradient passes (0), as ``river`` says; ``None`` where not known.
+        shape: What it carries, where ``options.edge_shapes`` asks and it is new at its start.
     """
 
     src: str
@@ -61,6 +63,7 @@ class SceneEdge:
     kind: EdgeKind = "plain"
     skip: int = -1
     carries: tuple[float, int] | None = None
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +89,23 @@ class Scene:
         return tuple(i for i in self.boxes if self.data["groups"][i]["parent"] == box)
 
 
-def scene(report: Report, options: RenderOptions) -> Scene:
+def scene(report: Report, options: RenderOptions, *, marked: bool = True) -> Scene:
     """The diagram after closing what ``options.collapse`` closes.
 
     A box stays open, whatever the mode, while there is a block inside it that would
     go unmarked.
+
+    Args:
+        report: What to draw.
+        options: How.
+        marked: Keep that law; without it a closed box may hide skips and blocks.
 
     Raises:
         UserError: If ``options.focus`` is no module that ran.
     """
     folded = fold(report, options)
     data = drawn(folded, options)
-    is_open = _opened(data, options.collapse)
+    is_open = _opened(data, options.collapse, marked)
     stand_in = _StandIn(data, is_open)
     nodes: dict[str, SceneNode] = {}
     for place in range(len(data["nodes"])):
@@ -109,6 +117,10 @@ def scene(report: Report, options: RenderOptions) -> Scene:
         nodes.setdefault(body.key, body)
     stream = stream_of(folded.report, colouring_of(report, options))
     edges = _edges(folded.report, data, stand_in, stream)
+    if not marked:
+        edges = [edge for edge in edges if edge.src != edge.dst]
+    if options.edge_shapes:
+        edges = _with_shapes(folded.report, data, stand_in, edges)
     return Scene(
         report=folded.report,
         data=data,
@@ -118,8 +130,10 @@ def scene(report: Report, options: RenderOptions) -> Scene:
     )
 
 
-def _opened(data: dict[str, Any], collapse: str) -> list[bool]:
+def _opened(data: dict[str, Any], collapse: str, marked: bool) -> list[bool]:
     groups = data["groups"]
+    if not marked:
+        return [bool(is_open) for is_open in data["open"][collapse]]
     must = [False] * len(groups)
     kinds = [block["kind"] for block in data["blocks"]]
     for node in data["nodes"]:
@@ -226,6 +240,37 @@ def _edges(
     if found is None:
         return list(out)
     return [replace(edge, carries=found.piece(stands_for)) for edge, stands_for in out.items()]
+
+
+def _with_shapes(
+    report: Report, data: dict[str, Any], stand_in: _StandIn, edges: list[SceneEdge]
+) -> list[SceneEdge]:
+    """The edges with what they carry, where it is not what comes into their start."""
+    graph, ids = report.graph, list(stand_in.place)
+    slots: dict[tuple[str, str], list[int]] = {}
+    for edge in graph.edges:
+        slots.setdefault((edge.src, edge.dst), []).append(edge.out_slot)
+    carried: dict[tuple[str, str], dict[str, None]] = {}
+    for src, dst, *_ in data["edges"]:
+        if ids[src] not in graph:
+            continue
+        outputs = graph[ids[src]].outputs
+        for slot in slots.get((ids[src], ids[dst]), [0]):
+            if slot < len(outputs):
+                ends = stand_in.node(src).key, stand_in.node(dst).key
+                carried.setdefault(ends, {})[units.shape(outputs[slot].shape)] = None
+    enters: dict[str, set[str]] = {}
+    for (_, head), texts in carried.items():
+        enters.setdefault(head, set()).update(texts)
+    out: list[SceneEdge] = []
+    said: set[tuple[str, str]] = set()
+    for drawn_as in edges:
+        src = drawn_as.src
+        texts = carried.get((src, drawn_as.dst), {})
+        new = [t for t in texts if t not in enters.get(src, ()) and (src, t) not in said]
+        said.update((src, text) for text in new)
+        out.append(replace(drawn_as, shape=", ".join(new)) if new else drawn_as)
+    return out
 
 
 def _inside_the_block(stand_in: _StandIn, place: int, join: int) -> bool:

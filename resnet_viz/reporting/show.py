@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import html
+from dataclasses import replace
 from pathlib import Path
 
-from resnet_viz.core.attribution import Attributions
-from resnet_viz.core.display import Savable
+from resnet_viz.analysis import annotate
+from resnet_viz.core.attribution import Attribution, Attributions
+from resnet_viz.core.display import Savable, Shown
+from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import count, si
+from resnet_viz.reporting.checking import checked
 from resnet_viz.reporting.cost_wording import total_text
 from resnet_viz.reporting.files import check_writable, write_atomically
+from resnet_viz.reporting.language import speaking
 from resnet_viz.reporting.raised import in_sight
 from resnet_viz.reporting.registry import (
     RENDERERS,
@@ -20,11 +24,19 @@ from resnet_viz.reporting.registry import (
     resolve_renderer,
 )
 
-_FRAME_HEIGHT = 640
+
+def as_savable(value: Shown) -> Savable:
+    """What is drawn for a value: of a bare graph its report, of one map a sheet of it alone."""
+    if isinstance(value, ModelGraph):
+        return Report(graph=value, structure=annotate(value))
+    if isinstance(value, Attribution):
+        return Attributions(pictures=(), maps=(value,))
+    assert isinstance(value, Savable)
+    return value
 
 
 def render(value: Savable, format: str | Renderer, options: RenderOptions | None = None) -> bytes:
-    """The bytes of a report, of attributions or of an experiment's result in this format.
+    """The bytes of a report, a graph, attributions or an experiment's result in this format.
 
     Args:
         value: What to draw.
@@ -35,7 +47,8 @@ def render(value: Savable, format: str | Renderer, options: RenderOptions | None
         UserError: For a format that this kind of value does not have, or where ``dot`` is
             needed and missing.
     """
-    options = options or RenderOptions()
+    options = checked(options or RenderOptions())
+    value = as_savable(value)
     known = renderers_of(value)
     if isinstance(format, Renderer) and format in RENDERERS.values():
         format = format.name  # an experiment has a renderer of its own under this name
@@ -44,7 +57,12 @@ def render(value: Savable, format: str | Renderer, options: RenderOptions | None
     if isinstance(value, Report) and options.engine == "dot" and renderer in drawn_by_dot:
         from resnet_viz.reporting.to_dot import render_dot, run_dot
 
-        source = render_dot(value, in_sight(value, options))
+        if renderer.name == "svg":
+            options = replace(options, dpi=0)  # dot would take it for a scale
+        elif not options.dpi:
+            options = replace(options, dpi=96 * options.scale)
+        with speaking(options.lang):
+            source = render_dot(value, in_sight(value, options))
         return run_dot(source.decode(), renderer.name)
     return renderer(value, options)
 
@@ -67,6 +85,7 @@ def save(
         UserError: For an unknown suffix or a place that cannot be written; both are
             found before anything is drawn.
     """
+    value = as_savable(value)
     renderer = renderer_for(path, renderers_of(value)) if format is None else format
     check_writable(path)
     return write_atomically(path, render(value, renderer, options))
@@ -82,36 +101,3 @@ def summary_line(report: Report) -> str:
         f"{count(len(structure.skips), 'skip')}, "
         f"{count(bottlenecks, 'bottleneck')}, {count(len(report.findings), 'finding')}"
     )
-
-
-def mimebundle(value: Savable) -> dict[str, str]:
-    """A value for a notebook: interactive HTML, a still SVG and one line of text.
-
-    The page lives in a sandboxed frame: its scripts run, but cannot reach the
-    notebook, and the notebook's styles cannot reach the page.
-    """
-    page = html.escape(render(value, "html").decode())
-    title, line = _names(value)
-    frame = (
-        f'<iframe sandbox="allow-scripts" title="{html.escape(title)}" srcdoc="{page}" '
-        f'style="width:100%;height:{_FRAME_HEIGHT}px;border:0"></iframe>'
-    )
-    return {
-        "text/html": frame,
-        "image/svg+xml": render(value, "svg").decode(),
-        "text/plain": line,
-    }
-
-
-def _names(value: Savable) -> tuple[str, str]:
-    """A value's title, and all of it in one line."""
-    if isinstance(value, Report):
-        return value.graph.name, summary_line(value)
-    if isinstance(value, Attributions):
-        from resnet_viz.reporting.attributions.words import line_of
-
-        return "Attributions", line_of(value)
-    from resnet_viz.reporting.experiments.page import view_of
-
-    view = view_of(value, RenderOptions())
-    return view.title, view.line

@@ -18,6 +18,7 @@ from resnet_viz.core.gradient_flow import (
 )
 from resnet_viz.core.gradient_groups import update_ratio_of
 from resnet_viz.core.graph import ModelGraph, Op, OpId
+from resnet_viz.core.message import say
 from resnet_viz.core.relevance import Amount
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block, Cost, Skip
@@ -26,6 +27,7 @@ from resnet_viz.reporting.attributions.amounts import amount_text
 from resnet_viz.reporting.cost_wording import ESTIMATE, SAVED, macs_text, memory_rows
 from resnet_viz.reporting.folded_boxes import copies_row, members_of
 from resnet_viz.reporting.labels import op_class, op_label
+from resnet_viz.reporting.times import Times
 from resnet_viz.reporting.wording import block_widths
 
 Row: TypeAlias = dict[str, Any]
@@ -55,6 +57,7 @@ class Facts:
         self.graph = report.graph
         self.structure = report.structure
         self.flow: GradientFlow | None = report.gradient_flow
+        self.times = Times(report)
 
     @cached_property
     def weighted(self) -> tuple[Op, ...]:
@@ -190,7 +193,7 @@ def _layer_row(facts: Facts, op: Op, weighted: bool) -> Row:
         "weighted": weighted,
         "shape": shape(op.shape) if op.outputs else NOTHING,
         "params": si(op.params) if op.params else NOTHING,
-        "macs": "not counted" if op.macs is None else si(op.macs) if op.macs else NOTHING,
+        "macs": say("not counted") if op.macs is None else si(op.macs) if op.macs else NOTHING,
         "memory": nbytes(memory) if memory else NOTHING,
         "saved": _saved(cost.saved_bytes if cost else None),
         "grad": scientific(weight.l2) if weight else NOTHING,
@@ -205,13 +208,14 @@ def _layer_row(facts: Facts, op: Op, weighted: bool) -> Row:
 
 
 MORE = {
+    "time": say("Time"),
     "update": "‖Δw‖/‖w‖",
-    "unit": "Worst unit ‖Gᵢ‖/‖Wᵢ‖",
-    "cosine": "Cosine",
-    "dead": "Dead units",
-    "saturated": "Saturated",
-    "relevance": "Relevance",
-    "relevance_size": "Absolute relevance",
+    "unit": say("Worst unit ‖Gᵢ‖/‖Wᵢ‖"),
+    "cosine": say("Cosine"),
+    "dead": say("Dead units"),
+    "saturated": say("Saturated"),
+    "relevance": say("Relevance"),
+    "relevance_size": say("Absolute relevance"),
 }
 """Columns of the layer table that are there where anything was measured for them."""
 
@@ -223,6 +227,7 @@ def _measured(facts: Facts, op: Op) -> Row:
     cosines = [p.cosine.mean for p in parameters if p.cosine]
     alive = facts.activities.get(op.id)
     return {
+        "time": facts.times.of_op(op.id),
         "update": NOTHING if update is None else scientific(update),
         "unit": scientific(max(units)) if units else NOTHING,
         "cosine": scientific(cosines[0]) if cosines else NOTHING,
@@ -247,6 +252,7 @@ def cost_rows(facts: Facts, drawing: Row) -> Row:
     by_stage, by_block = facts.costs["stages"], facts.costs["blocks"]
     stages = [
         _cost_row(by_stage[s.name], total)
+        | facts.times.of_ops(s.ops)
         | {
             "name": s.name,
             "stage": tint,
@@ -258,13 +264,17 @@ def cost_rows(facts: Facts, drawing: Row) -> Row:
         if s.name in by_stage
     ]
     blocks = [
-        _cost_row(by_block[b.skip.join], total) | block_row(facts, b)
+        _cost_row(by_block[b.skip.join], total)
+        | facts.times.of_block(b.skip.join)
+        | block_row(facts, b)
         for b in facts.structure.blocks
         if b.skip.join in by_block
     ]
     calls = Counter(op.kind for op in graph.ops)
     kinds = [
-        _cost_row(cost, total) | {"name": cost.key, "calls": f"{calls[cost.key]:,}"}
+        _cost_row(cost, total)
+        | facts.times.of_kind(cost.key)
+        | {"name": cost.key, "calls": f"{calls[cost.key]:,}"}
         for cost in sorted(costs.kinds, key=lambda c: (-c.macs, -c.params, -c.activation_bytes))
     ]
     return {
@@ -274,7 +284,12 @@ def cost_rows(facts: Facts, drawing: Row) -> Row:
         "memory": nbytes(total.activation_bytes),
         "uncounted": [str(op) for op in graph.uncounted],
         "saved": total.saved_bytes is not None,
-        "notes": [*([SAVED] if total.saved_bytes is not None else []), ESTIMATE],
+        "timed": facts.times.measured,
+        "notes": [
+            *([SAVED] if total.saved_bytes is not None else []),
+            ESTIMATE,
+            *facts.times.notes,
+        ],
         "totals": [
             {"name": name, "size": size, "what": what}
             for name, size, what in memory_rows(graph, costs)
@@ -325,12 +340,10 @@ def group_rows(facts: Facts, drawing: Row) -> dict[str, Row]:
     members = members_of(facts.graph, drawing)
     rows = {}
     for group in drawing["groups"]:
-        costs = [
-            cost
-            for drawn in ids[group["low"] : group["high"]]
-            for op in members.get(drawn, [drawn])
-            if (cost := facts.costs["ops"].get(op)) is not None
+        inside = [
+            op for drawn in ids[group["low"] : group["high"]] for op in members.get(drawn, [drawn])
         ]
+        costs = [cost for op in inside if (cost := facts.costs["ops"].get(op)) is not None]
         rows[group["id"]] = {
             "type": group.get("type_name", ""),
             "join": drawing["blocks"][group["block"]]["join"] if "block" in group else "",
@@ -341,6 +354,7 @@ def group_rows(facts: Facts, drawing: Row) -> dict[str, Row]:
             "saved": nbytes(sum(c.saved_bytes or 0 for c in costs))
             if facts.structure.costs.total.saved_bytes is not None
             else "",
+            "time": facts.times.of_ops(inside).get("time", ""),
         } | copies_row(group)
     return rows
 

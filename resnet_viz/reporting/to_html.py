@@ -11,32 +11,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from resnet_viz.core.message import Message, join, say, say_n
 from resnet_viz.core.report import RenderOptions, Report
+from resnet_viz.core.terms import word
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.experiments.colours import figure_css
 from resnet_viz.reporting.experiments.inline import drawing, whole
+from resnet_viz.reporting.first_paint import first_drawing
 from resnet_viz.reporting.language import language, script_words, spoken
+from resnet_viz.reporting.layer_table import all_rows, first_rows, layer_columns
 from resnet_viz.reporting.measured import measured_sections
+from resnet_viz.reporting.page_data import packed_json
+from resnet_viz.reporting.still_chart import still_chart
 from resnet_viz.reporting.view import view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 STYLES = ("style.css", "experiment.css", "attributions.css")
+FIRST_SCRIPTS = ("data.js", "boot.js")
 SCRIPTS = (
-    "svg.js", "data.js", "layout.js", "paint.js", "camera.js", "diagram.js", "table.js",
-    "charts.js", "app.js",
+    "svg.js", "layout.js", "marks.js", "paint.js", "colours.js", "camera.js", "budget.js",
+    "walk.js", "diagram.js", "csv.js", "rows.js", "table.js", "charts.js", "inspector.js",
+    "search.js", "links.js", "keys.js", "standalone.js", "downloads.js", "sheet.js", "app.js",
 )  # fmt: skip
-
-_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
 
 
 def render_html(report: Report, options: RenderOptions) -> bytes:
@@ -49,31 +52,30 @@ def render_html(report: Report, options: RenderOptions) -> bytes:
     from markupsafe import Markup
 
     page = view(report, options)
-    css, js, theme_js = _styles(), _scripts(), asset("theme.js")
+    css, theme_js, boot, code = _styles(), asset("theme.js"), _boot(), _scripts()
     html = (
         environment()
         .get_template("report.html.j2")
         .render(
             page=page,
+            still=first_drawing(page["diagram"], options.collapse),
+            still_chart=still_chart(page["flow"]),
+            layer_columns=layer_columns(page),
+            layers=first_rows(page),
             measured=measured_sections(report, options),
             drawing=drawing,
             whole=whole,
             theme=options.theme,
-            csp=content_security_policy(styles=[css], scripts=[theme_js, js]),
+            csp=content_security_policy(styles=[css], scripts=[theme_js, boot, code]),
             # These are ours or escaped just here; everything else is autoescaped.
             css=Markup(css),
-            js=Markup(js),
+            js=Markup(boot),
+            code=Markup(_packed_scripts()),
             theme_js=Markup(theme_js),
-            data=Markup(script_json(_page_data(page))),
+            data=Markup(packed_json(_page_data(page))),
         )
     )
     return xml_safe(html).encode("utf-8", "replace")
-
-
-def script_json(value: object) -> str:
-    """Compact JSON that cannot end or break a ``<script>`` element."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.translate(_ESCAPES)
 
 
 def content_security_policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
@@ -92,7 +94,9 @@ def _page_data(page: dict[str, Any]) -> dict[str, Any]:
         # Its edges are in its plans as lines.
         "diagram": {k: v for k, v in page["diagram"].items() if k != "edges"},
         "collapse": page["collapse"],
+        **({"rows": rows} if (rows := all_rows(page)) else {}),
         "flow": {key: flow[key] for key in chart_keys} if flow else None,
+        "colourings": page["colourings"],
         "groups": page["groups"],
         "words": script_words(_scripts()),
         "blocks": [
@@ -121,16 +125,35 @@ def environment() -> Environment:
         # Markup stays markup: only messages are said in the page's language.
         finalize=lambda value: spoken(value) if isinstance(value, Message) else value,
     )
-    found.globals |= {"say": say, "say_n": say_n, "join": join, "language": language}
+    found.globals |= {
+        "say": say, "say_n": say_n, "join": join, "word": word, "language": language
+    }  # fmt: skip
     return found
 
 
-@cache
 def _styles() -> str:
     from resnet_viz.reporting.fonts import font_face_css
 
     drawn = [font_face_css(), asset("diagram.css"), figure_css()]
-    return "\n".join([*drawn, *(asset(name) for name in STYLES)])
+    # Widths of bars in tables; the policy forbids style attributes.
+    drawn.append("".join(f".w{n}{{--w:{n}%}}" for n in range(1, 101)))
+    return "\n".join([*drawn, *(asset(name) for name in STYLES), turned_css()])
+
+
+def turned_css() -> str:
+    """What the style adds for a language that runs from right to left; empty for others."""
+    return asset("rtl.css") if language().direction == "rtl" else ""
+
+
+@cache
+def _boot() -> str:
+    return "\n".join(asset(name) for name in FIRST_SCRIPTS)
+
+
+@cache
+def _packed_scripts() -> str:
+    """Most of the code; the policy allows it by the hash of what it is unpacked."""
+    return packed_json(_scripts())
 
 
 @cache
@@ -139,9 +162,12 @@ def _scripts() -> str:
 
 
 def asset(name: str) -> str:
-    """The text of a file in ``templates/assets``, without indentation and comment lines."""
+    """The text of a file in ``templates/assets``, without indentation and comments."""
     templates = environment()
     assert templates.loader is not None
     source, _, _ = templates.loader.get_source(templates, f"assets/{name}")
+    if name.endswith(".css"):
+        source = re.sub(r"/\*.*?\*/", "", source, flags=re.S)
+        source = re.sub(r"[ \t]*([{};,])\s*|(:)\s+", r"\1\2", source).replace(";}", "}")
     lines = (line.strip() for line in source.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))

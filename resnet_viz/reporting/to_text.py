@@ -31,7 +31,12 @@ from resnet_viz.reporting.cost_wording import (
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folded_rows import NOTE, FoldedRows, above
 from resnet_viz.reporting.folding import Folded, fold
-from resnet_viz.reporting.measured_text import chain_lines, path_text, propagation_text
+from resnet_viz.reporting.measured_text import (
+    chain_lines,
+    path_text,
+    propagation_text,
+    times_text,
+)
 from resnet_viz.reporting.raised import MARK
 from resnet_viz.reporting.text_sections import (
     Whole,
@@ -69,6 +74,7 @@ def _parts(report: Report, options: RenderOptions) -> Iterator[RenderableType]:
     asked |= {"path gradients"} if report.path_gradients else set()
     asked |= {"signal propagation"} if report.signal_propagation else set()
     asked |= {"attributions"} if report.attributions else set()
+    asked |= {"op times"} if report.op_times else set()
     yield from raised_section(report)
     if len(asked) == 1 and not options.focus:
         yield plain(options.title or report.graph.name, "bold")
@@ -85,6 +91,7 @@ def _parts(report: Report, options: RenderOptions) -> Iterator[RenderableType]:
     yield from path_text(report)
     yield from propagation_text(report)
     yield from attribution_section(report)
+    yield from times_text(report)
     if report.findings or report.gradient_flow:
         yield _findings(report)
     yield _provenance(report)

@@ -12,15 +12,21 @@ from typing import Any, TypeAlias
 
 from resnet_viz.analysis.diagnose import RULES
 from resnet_viz.core.finding import Finding
-from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.report import Missing, RenderOptions, Report
+from resnet_viz.core.graph import How, ModelGraph
+from resnet_viz.core.message import Message, join, say
+from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import SKIP_KINDS
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, si
 from resnet_viz.reporting.attributions.section import attribution_view
 from resnet_viz.reporting.charts import flow_chart, share_chart
+from resnet_viz.reporting.colouring.quantities import NAMES
+from resnet_viz.reporting.colouring.scale_bar import scale_view
+from resnet_viz.reporting.colouring.switch import colourings
 from resnet_viz.reporting.cost_wording import macs_text
 from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.explain import meaning
+from resnet_viz.reporting.kind_words import named
 from resnet_viz.reporting.legend import legend
 from resnet_viz.reporting.raised import banner
 from resnet_viz.reporting.tables import Facts, cost_rows, group_rows, layer_rows, more_columns
@@ -28,8 +34,24 @@ from resnet_viz.reporting.wording import proof_text
 
 Json: TypeAlias = dict[str, Any]
 
+_AS_IS = frozenset((str, int, bool, type(None)))
+
 _VERDICTS = ("non-finite", "exploding", "vanishing")
-_RULE_WORDS = {"depth slope": "depth slope (vanishing or exploding gradient)"}
+_RULE_WORDS = {
+    "exceptions in forward": say("exceptions in forward"),
+    "NaN and infinity": say("NaN and infinity"),
+    "detached parameters": say("detached parameters"),
+    "mode of normalisation": say("mode of normalisation"),
+    "dead units": say("dead units"),
+    "saturated units": say("saturated units"),
+    "starved skips": say("starved skips"),
+    "starved branches": say("starved branches"),
+    "depth slope": say("depth slope (vanishing or exploding gradient)"),
+    "parameters without gradient": say("parameters without gradient"),
+    "zero gradients": say("zero gradients"),
+    "parameters without optimizer": say("parameters without optimizer"),
+    "size of updates": say("size of updates"),
+}
 
 
 def view(report: Report, options: RenderOptions) -> Json:
@@ -48,6 +70,7 @@ def view(report: Report, options: RenderOptions) -> Json:
     facts = Facts(report)
     drawing = diagram(report, options)
     layers = layer_rows(facts)
+    switch = colourings(report, drawing)
     page: Json = {
         "title": options.title or report.graph.name,
         "theme": options.theme,
@@ -56,6 +79,10 @@ def view(report: Report, options: RenderOptions) -> Json:
         "raised": banner(report.graph),
         "header": _header(facts),
         "diagram": _compact(drawing),
+        "colourings": switch,
+        "color_by": options.color_by,
+        "colour_names": [("kind", NAMES["kind"]), *((c["by"], c["name"]) for c in switch)],
+        "scale": scale_view(drawing["colouring"]) if "colouring" in drawing else None,
         "legend": _legend(drawing),
         "layers": layers,
         "measured_columns": more_columns(layers),
@@ -85,7 +112,7 @@ def _legend(drawing: Json) -> list[Json]:
     """What the diagram's marks mean; ops are left out, for they are written upon."""
     return [
         {"paths": paths, "text": text, "width": width}
-        for paths, text, _, width in legend(drawing)
+        for paths, text, _, width in legend(drawing, switches=True)
         if not any("swatch" in css for css, _ in paths)
     ]
 
@@ -96,20 +123,22 @@ def _header(facts: Facts) -> Json:
     titles = Counter(block.title for block in structure.blocks)
     uncounted = len(graph.uncounted)
     kpis = [
-        _kpi("Parameters", si(graph.total_params), _trainable(facts)),
+        _kpi(say("Parameters"), si(graph.total_params), _trainable(facts)),
         _kpi(
-            "MACs",
+            say("MACs"),
             macs_text(graph.total_macs, uncounted),
             _macs_detail(graph, uncounted),
         ),
-        _kpi("Weighted layers", f"{len(facts.weighted):,}", count(len(graph.ops), "operation")),
         _kpi(
-            "Blocks",
+            say("Weighted layers"), f"{len(facts.weighted):,}", count(len(graph.ops), "operation")
+        ),
+        _kpi(
+            say("Blocks"),
             f"{len(structure.blocks):,}",
             _kinds(titles),
         ),
         _kpi(
-            "Skip paths",
+            say("Skip paths"),
             f"{len(structure.skips):,}",
             _kinds(Counter({k: kinds[k] for k in SKIP_KINDS if kinds[k]})),
         ),
@@ -120,16 +149,17 @@ def _header(facts: Facts) -> Json:
 
 def _macs_detail(graph: ModelGraph, uncounted: int) -> str:
     if graph.failure is not None:
-        return "until forward raised"
+        return say("until forward raised")
     if uncounted:
-        return f"{count(uncounted, 'op')} without a formula"
-    return f"{si(graph.total_flops)} FLOPs: 2 per MAC"
+        return say("{ops} without a formula", ops=count(uncounted, "op"))
+    return say("{n} FLOPs: 2 per MAC", n=si(graph.total_flops))
 
 
 def _kinds(counts: Counter[Any]) -> str:
     if len(counts) == 1:
-        return f"all {next(iter(counts))}"
-    return ", ".join(f"{n} {kind}" for kind, n in counts.most_common(4)) or "none found"
+        return say("all {kind}", kind=named(next(iter(counts))))
+    kinds = [say("{n} {kind}", n=n, kind=named(kind)) for kind, n in counts.most_common(4)]
+    return join(", ", kinds) or say("none found")
 
 
 def _kpi(label: str, value: str, detail: str, tone: str = "") -> Json:
@@ -138,25 +168,27 @@ def _kpi(label: str, value: str, detail: str, tone: str = "") -> Json:
 
 def _trainable(facts: Facts) -> str:
     total, trainable = facts.graph.total_params, facts.graph.trainable_params
-    return "all trainable" if total == trainable else f"{si(trainable)} trainable"
+    return say("all trainable") if total == trainable else say("{n} trainable", n=si(trainable))
 
 
 def _verdict(facts: Facts) -> Json:
     flow = facts.flow
     if flow is None:
-        return _kpi("Gradient flow", "–", "not measured")
+        return _kpi(say("Gradient flow"), "–", say("not measured"))
     slope = facts.slope
-    detail = f"×{slope.factor:.3f} per layer backward" if slope else f"{flow.mode} mode"
+    detail = say("{mode} mode", mode=word(flow.mode))
+    if slope:
+        detail = say("×{factor} per layer backward", factor=f"{slope.factor:.3f}")
     for finding in facts.report.findings:
-        if any(word in finding.what.lower() for word in _VERDICTS):
-            word = next(w for w in _VERDICTS if w in finding.what.lower())
-            return _kpi("Gradient flow", word, detail, finding.severity)
+        if any(verdict in finding.what.lower() for verdict in _VERDICTS):
+            verdict = next(w for w in _VERDICTS if w in finding.what.lower())
+            return _kpi(say("Gradient flow"), word(verdict), detail, finding.severity)
     told = [f for f in facts.report.findings if f.severity != "note"]
     if told:
-        return _kpi("Gradient flow", told[0].what, detail, told[0].severity)
+        return _kpi(say("Gradient flow"), told[0].what, detail, told[0].severity)
     if slope is None:
-        return _kpi("Gradient flow", "no finding", _no_slope(facts))
-    return _kpi("Gradient flow", "within limits", detail, "good")
+        return _kpi(say("Gradient flow"), say("no finding"), _no_slope(facts))
+    return _kpi(say("Gradient flow"), say("within limits"), detail, "good")
 
 
 def _no_slope(facts: Facts) -> str:
@@ -164,18 +196,18 @@ def _no_slope(facts: Facts) -> str:
         (s := facts.weight_gradient(op)) is not None and s.l2 > 0 for op in facts.weighted
     )
     if reached < len(facts.weighted) / 2:
-        return f"{reached} of {len(facts.weighted)} weighted layers got any"
-    return "too few layers to fit a slope"
+        return say("{n} of {all} weighted layers got any", n=reached, all=len(facts.weighted))
+    return say("too few layers to fit a slope")
 
 
 def _findings(facts: Facts) -> Json:
     items = [_finding(facts, finding) for finding in facts.report.findings]
     flow = facts.flow
-    rules = [_RULE_WORDS.get(name, name) for name in RULES] if flow is not None else []
+    rules = [_RULE_WORDS[name] for name in RULES] if flow is not None else []
     none = (
-        "No rule fired on this run. That speaks of this batch and this initialisation only."
+        say("No rule fired on this run. That speaks of this batch and this initialisation only.")
         if flow is not None
-        else "No rule fired. Gradients were not measured, so nothing is said about them."
+        else say("No rule fired. Gradients were not measured, so nothing is said about them.")
     )
     return {"items": items, "none": none, "rules": rules}
 
@@ -197,17 +229,17 @@ def _finding(facts: Facts, finding: Finding) -> Json:
 def _provenance(report: Report) -> Json:
     p, how = report.provenance, report.graph.how
     rows = [
-        ("Model", p.model),
-        ("Weights", p.weights),
-        ("Input", p.input),
-        ("Traced", f"{how.mode} run" + (f": {how.why}" if how.why else "")),
-        ("Proof", proof_text(report)),
-        ("Measured on", p.device),
-        ("Seed", "" if p.seed is None else str(p.seed)),
-        ("Command", p.command),
-        ("Made with", p.tool),
-        ("Libraries", ", ".join(p.libraries)),
-        ("Created", p.created),
+        (say("Model"), p.model),
+        (say("Weights"), word(p.weights)),
+        (say("Input"), p.input),
+        (say("Traced"), _traced(how)),
+        (say("Proof"), proof_text(report)),
+        (say("Measured on"), p.device),
+        (say("Seed"), "" if p.seed is None else str(p.seed)),
+        (say("Command"), p.command),
+        (say("Made with"), p.tool),
+        (say("Libraries"), ", ".join(p.libraries)),
+        (say("Created"), p.created),
     ]
     return {
         "rows": [(label, text) for label, text in rows if text],
@@ -215,23 +247,37 @@ def _provenance(report: Report) -> Json:
     }
 
 
+def _traced(how: How) -> Message:
+    modes = {
+        "meta": say("meta run"),
+        "fake": say("fake run"),
+        "real": say("real run"),
+    }
+    run = modes[how.mode]
+    return join(": ", (run, how.why)) if how.why else run
+
+
 def _missing(report: Report) -> dict[str, str]:
     """Why a section is not there, by its name; every absent measurement has a line."""
-    default = (
-        Missing(section="gradient flow", reason="Gradient flow was not measured for this report."),
-        Missing(section="attributions", reason="No attributions were computed for this report."),
-    )
-    reasons: dict[str, str] = {m.section: m.reason for m in (*default, *report.missing)}
+    reasons: dict[str, str] = {
+        "gradient flow": say("Gradient flow was not measured for this report."),
+        "attributions": say("No attributions were computed for this report."),
+    }
+    reasons |= {m.section: m.reason for m in report.missing}
     present = {
         "gradient flow": report.gradient_flow is not None,
         "path gradients": report.path_gradients is not None,
         "signal propagation": report.signal_propagation is not None,
         "attributions": report.attributions is not None,
+        "op times": report.op_times is not None,
     }
     gone = {section: reason for section, reason in reasons.items() if not present[section]}
     if not report.structure.skips:
-        where = "what ran before forward raised" if report.graph.failure else "this network"
-        gone["skips"] = f"No skip paths were found in {where}."
+        gone["skips"] = (
+            say("No skip paths were found in what ran before forward raised.")
+            if report.graph.failure
+            else say("No skip paths were found in this network.")
+        )
     return gone
 
 
@@ -242,8 +288,9 @@ def _compact(value: Any) -> Any:
             return None
         short = float(f"{value:.6g}")
         return int(short) if short.is_integer() else short
+    # Most of a drawing are texts and whole numbers: they are not worth a call each.
     if isinstance(value, dict):
-        return {key: _compact(item) for key, item in value.items()}
+        return {k: v if type(v) in _AS_IS else _compact(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_compact(item) for item in value]
+        return [v if type(v) in _AS_IS else _compact(v) for v in value]
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resnet_viz.core.message import say
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block
 
@@ -10,7 +11,7 @@ _MOST_PARTS = 6
 
 def proof_text(report: Report) -> str:
     """Whether the graph was shown to be faithful: verified, refused and why, or not asked."""
-    return report.proof.sentence if report.proof is not None else "not asked for (--verify)"
+    return report.proof.sentence if report.proof is not None else say("not asked for (--verify)")
 
 
 def block_widths(block: Block) -> str:
@@ -26,7 +27,9 @@ def block_widths(block: Block) -> str:
         for kernel, width in zip(_kernels(block), block.widths, strict=True)
     ]
     if len(parts) > _MOST_PARTS:
-        return f"{parts[0]} → … {len(parts) - 2} more … → {parts[-1]}"
+        return say(
+            "{first} → … {n} more … → {last}", first=parts[0], n=len(parts) - 2, last=parts[-1]
+        )
     if block.kind == "bottleneck":
         waist, before, after = _last(block.widths, min(block.widths)), " ▷ ", " ◁ "
     elif block.kind == "inverted bottleneck":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resnet_viz.core.batch import Batch
 from resnet_viz.core.errors import UserError
+from resnet_viz.core.message import say
 from resnet_viz.core.pictures import Picture
 from resnet_viz.sources.data import as_taken, default_photograph, load_image
 from resnet_viz.sources.finding import find_input
@@ -167,7 +168,8 @@ def made_batch(
     given = dict(kwargs or {})
     specs = tuple(specs)
     floating = any(getattr(torch, spec.dtype).is_floating_point for spec in specs)
-    words = f"seeded {'N(0, 1) inputs' if floating else 'random tokens'}" if specs else "no input"
+    words = say("seeded N(0, 1) inputs") if floating else say("seeded random tokens")
+    words = words if specs else say("no input")
 
     def made(device: str) -> Batch:
         args, named = make_inputs(

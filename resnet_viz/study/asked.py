@@ -65,6 +65,7 @@ class Study:
         labels: Names of the classes: themselves, ``imagenet``, or a file with a name per line;
             the model's own, where they are known, if empty.
         sections: What to measure.
+        times: Whether to measure how long each call takes, too.
         mode: Train or eval mode of gradient flow; the model's own if ``None``.
         device: As ``measuring.device.pick_device`` takes it.
         batch_size: Samples of gradient flow where no data are given.
@@ -107,6 +108,7 @@ class Study:
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | str = ()
     sections: tuple[Section, ...] = ("gradient flow", "attributions")
+    times: bool = False
     mode: Mode | None = None
     device: str | None = None
     batch_size: int | None = None
@@ -116,6 +118,12 @@ class Study:
     verify: bool = False
     command: str = ""
     created: str = ""
+
+    @property
+    def measured(self) -> tuple[Section, ...]:
+        """The sections to measure: those asked for, and times."""
+        more: tuple[Section, ...] = ("op times",) if self.times else ()
+        return tuple(dict.fromkeys((*self.sections, *more)))
 
     def __post_init__(self) -> None:
         """Refuses what no measurement takes.

@@ -28,6 +28,7 @@ def compared(a: Study, b: Study, progress: Progress = SILENT) -> Comparison:
         ResnetVizError: For whatever else a user can cause.
     """
     from resnet_viz.analysis.align import align
+    from resnet_viz.analysis.differences import differences
 
     if not (a.optimizer is None or isinstance(a.optimizer, str)):
         raise UserError(
@@ -42,10 +43,12 @@ def compared(a: Study, b: Study, progress: Progress = SILENT) -> Comparison:
     if first.graph.name == second.graph.name:
         first, second = _called(first, "A"), _called(second, "B")
     progress.start("matching the two by block")
-    alignment = align(first.graph, first.structure, second.graph, second.structure)
+    both = first.graph, first.structure, second.graph, second.structure
+    alignment = align(*both)
+    told = differences(*both, alignment)
     progress.finish()
     common = replace(first.provenance, model=f"{first.graph.name}, {second.graph.name}")
-    return Comparison(a=first, b=second, alignment=alignment, provenance=common)
+    return Comparison(a=first, b=second, alignment=alignment, differences=told, provenance=common)
 
 
 def _called(report: Report, side: str) -> Report:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from resnet_viz.core.errors import UserError
+from resnet_viz.core.message import say
 from resnet_viz.core.units import count
 from resnet_viz.study.asked import Study
 
@@ -188,8 +189,12 @@ def told_if_short(study: Study, found: Measurement) -> Measurement:
     if not isinstance(found, GradientFlow) or found.batches >= study.batches * found.ranks:
         return found
     asked, held = (count(n, "batch", "batches") for n in (study.batches, found.batches))
-    each = f" on each of {found.ranks} processes" if found.ranks > 1 else ""
-    note = f"{asked} were asked for{each}; the data gave {held}."
+    note = (
+        say("{asked} were asked for on each of {n} processes; the data gave {held}.",
+            asked=asked, held=held, n=found.ranks)
+        if found.ranks > 1
+        else say("{asked} were asked for; the data gave {held}.", asked=asked, held=held)
+    )  # fmt: skip
     return replace(found, notes=(*found.notes, note))
 
 

@@ -37,7 +37,7 @@ def _loaded(study: Study) -> Loaded:
     if not isinstance(study.model, str):
         return loading.given(study.model, study.name)
     # What is only traced needs no memory; whoever asks for weights wants to know if they fit.
-    needed = study.sections or study.weights is not None or study.verify
+    needed = study.measured or study.weights is not None or study.verify
     spared = study.model.startswith("hf:") and not needed
     spec = loading.ModelSpec(
         text=study.model,

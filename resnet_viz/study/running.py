@@ -13,6 +13,7 @@ from resnet_viz.core.errors import (
     TraceError,
 )
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import say
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.report import Measurement, Missing, Provenance, Report, Section
 from resnet_viz.study.asked import Study
@@ -106,7 +107,7 @@ def _unmeasured(study: Study, graph: ModelGraph) -> tuple[Missing, ...]:
     if graph.failure is None:
         return ()
     reason = f"Not measured: forward raised {graph.failure.place}."
-    return tuple(Missing(section=section, reason=reason) for section in study.sections)
+    return tuple(Missing(section=section, reason=reason) for section in study.measured)
 
 
 def _measure(
@@ -121,13 +122,13 @@ def _measure(
     tolerant: bool,
 ) -> tuple[tuple[Measurement, ...], tuple[Missing, ...], str, ResnetVizError | None]:
     """What was measured, what is missing, on what, and the error to end with, if any."""
-    if not study.sections:
+    if not study.measured:
         return (), (), "", None
     reason = f"{loaded.name} cannot be measured: {loaded.why_hollow()}"
     if loaded.why_hollow() and loaded.sharded is None:
         if not tolerant:
             raise NotApplicableError(reason)
-        return (), tuple(Missing(section=s, reason=reason) for s in study.sections), "", None
+        return (), tuple(Missing(section=s, reason=reason) for s in study.measured), "", None
     from resnet_viz.measuring import MEASUREMENTS
     from resnet_viz.measuring.context import MeasureContext
     from resnet_viz.measuring.device import model_device, pick_device
@@ -165,18 +166,21 @@ def _measure(
         note=_note(loaded.weights_note),
         progress=progress,
     )
-    if study.images and "attributions" in study.sections:
+    if study.images and "attributions" in study.measured:
         # A picture that cannot be read is said before the minutes of gradient flow.
         samples(study, loaded, batch, specs)
     found: list[Measurement] = []
     missing: list[Missing] = []
     ended: ResnetVizError | None = None
-    for section in study.sections:
+    for section in study.measured:
         if our_part()[0] and not _together(study, section):
             continue  # what the processes do not measure together, the first one does
         try:
             if section != "gradient flow" and loaded.sharded is not None:
                 raise NotApplicableError(reason)
+            if section == "op times":
+                found.append(MEASUREMENTS[section](replace(context, samples=batch)))
+                continue
             if section != "attributions":
                 batches = gradient_batches(study, loaded, batch, specs, feed)
                 context = replace(context, batches=batches)
@@ -218,9 +222,16 @@ def _note(weights: str) -> str:
     """What a reader of attributions must know of the weights; see ``Loaded.weights_note``."""
     if not weights.startswith("random"):
         return ""
-    meaning = "these maps show what the architecture alone does, nothing learned"
-    where = ": " if weights == "random" else "; where they are, "
-    return f"The weights are {weights}{where}{meaning}."
+    if weights == "random":
+        return say(
+            "The weights are random: these maps show what the architecture alone does, nothing "
+            "learned."
+        )
+    return say(
+        "The weights are {weights}; where they are, these maps show what the architecture alone "
+        "does, nothing learned.",
+        weights=weights,
+    )
 
 
 def _provenance(study: Study, loaded: Loaded, words: str, device: str) -> Provenance:

@@ -38,6 +38,7 @@ class Pristine:
         # ``.data`` of each parameter: ``self.double()`` in a forward puts other data there.
         self._data: list[tuple[Tensor, Tensor]] = []
         self._parameters: dict[int, list[Tensor]] = {}
+        self._saved_parameters = False
         if values:
             for tensor in self._snapshot.tensors.values():
                 if isinstance(tensor, nn.Parameter):
@@ -63,6 +64,12 @@ class Pristine:
         for tensor in tensors_in(written) if written else ():
             for parameter in self._parameters.pop(memory_of(tensor), ()):
                 self._copy(parameter)
+                self._saved_parameters = True
+
+    @property
+    def has_saved_parameters(self) -> bool:
+        """Whether ``protect`` met a call that writes on the memory of a parameter."""
+        return self._saved_parameters
 
     def protecting(self) -> TorchFunctionMode:
         """Within it ``protect`` is told of every call; for runs that nobody else watches."""

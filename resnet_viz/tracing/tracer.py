@@ -29,6 +29,7 @@ from resnet_viz.core.graph import (
     How,
     ModelGraph,
 )
+from resnet_viz.core.message import say
 from resnet_viz.tracing.calls import state_names
 from resnet_viz.tracing.executors import MetaExecutor, RealExecutor
 from resnet_viz.tracing.failures import explain, failure_of, why_all_raised
@@ -120,7 +121,7 @@ def trace_model(
             attempt = _attempt(mode, model, tree, args, kwargs, name, training, remember, gradients)
         needs_values = needs_values or attempt.needs_values
         if attempt.error is None and (attempt.caught is None or mode == modes[-1]):
-            reason = "; ".join(why) or "the forward needs no values"
+            reason = "; ".join(why) or say("the forward needs no values")
             return replace(attempt.graph, how=How(mode=mode, why=reason))
         if attempt.error is None and attempt.caught is not None:
             # With values it may not have raised, and the model gone another way.

@@ -3,28 +3,24 @@
 // pointing at one of them marks them all.
 (() => {
 const RV = globalThis.RV;
+const {say, count, make} = RV;
 const $ = id => document.getElementById(id);
-const root = document.documentElement;
 
 const start = page => {
 RV.words = page.words || {};
-
-const tables = RV.tables();
-const make = (tag, className, content) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (content !== undefined) node.textContent = content;
-  return node;
-};
+const tables = RV.tables(page);
 
 // --- one index of everything that speaks of an op -------------------------------------
-let places = new Map();
+let places = new Map(), chosen = [];
 const index = () => {
   places = new Map();
-  for (const node of document.querySelectorAll('[data-op]')) {
-    if (node.closest('#graph')) continue;
-    places.set(node.dataset.op, [...(places.get(node.dataset.op) || []), node]);
+  const put = (op, node) => { if (places.has(op)) places.get(op).push(node); else places.set(op, [node]); };
+  for (const node of document.querySelectorAll('[data-op],[data-fork]')) {
+    if (node.closest('#inspector') || node.closest('#graph') && !node.matches('.skip')) continue;
+    if (node.dataset.op) put(node.dataset.op, node);
+    else put(node.dataset.join, node);
   }
+  mark(chosen, 'sel');
 };
 const marked = {hl: new Set(), sel: new Set()};
 const mark = (ops, name) => {
@@ -33,6 +29,7 @@ const mark = (ops, name) => {
   for (const op of ops) for (const node of places.get(op) || []) { node.classList.add(name); marked[name].add(node); }
 };
 
+// --- words over the page --------------------------------------------------------------
 const tipBox = $('tip');
 const tip = (lines, event) => {
   tipBox.hidden = !lines;
@@ -43,89 +40,72 @@ const tip = (lines, event) => {
   tipBox.style.left = Math.max(8, Math.min(x + 14, innerWidth - box.width - 8)) + 'px';
   tipBox.style.top = (y - box.height - 14 < 8 ? y + 18 : y - box.height - 14) + 'px';
 };
-
+let told = 0;
+const tell = words => {
+  clearTimeout(told);
+  $('told').textContent = words;
+  told = setTimeout(() => { $('told').textContent = ''; }, 4000);
+};
 const hover = (ops, lines = null, event = null) => {
   mark(ops, 'hl');
   graph.highlight(ops);
   tip(lines, event);
 };
 
-// --- inspector ------------------------------------------------------------------------
-const blockByJoin = new Map(page.blocks.map(b => [b.join, b]));
-const nodeOf = new Map(page.diagram.nodes.map(n => [n.id, n]));
-const blockFacts = (b, whose = '') => [
-  ['Branch', b.path], ['Squeeze', b.squeeze], [`Skip${whose}`, `${b.skip}${b.share === '–' ? '' : `, carries ${b.share} of the gradient`}`],
-  ['From', b.fork], ['To', b.join],
-];
-const inspect = (title, what, facts, key) => {
-  const box = $('inspector');
-  const dl = make('dl');
-  for (const [name, value] of facts) if (value && value !== '–') dl.append(make('dt', '', name), make('dd', '', value));
-  box.replaceChildren(make('h3', '', title), make('p', 'what', what), dl);
-  if (key === undefined) return;
-  const actions = make('div', 'act');
-  const button = (name, act) => {
-    const b = make('button', '', name);
-    b.type = 'button';
-    b.addEventListener('click', act);
-    actions.append(b);
-  };
-  button('Open or close', () => graph.toggle(key));
-  button('Show in table', () => document.querySelector(`#layers tr.sel`)?.scrollIntoView({block: 'center'}));
-  box.append(actions);
-};
-
-const copies = op => {
-  const node = nodeOf.get(graph.standIn(op)), all = graph.opsOf('n:' + node?.id);
-  if (!node?.times) return [];
-  return [
-    ['Equal parts', `${all.indexOf(op) + 1} of ${all.length}: ${all[0]} … ${all.at(-1)}`],
-    ['Drawn as', node.id === op ? '' : node.id], ['‖∇‖₂ in all', node.spread?.map(v => v.toExponential(2)).join(' … ')],
-  ];
-};
-const selectOps = (ops, key) => {
-  mark(ops, 'sel');
-  const op = ops.length === 1 ? ops[0] : String(key).startsWith('n:') ? key.slice(2) : null;
-  if (op) {
-    const found = tables.facts(op), node = nodeOf.get(op);
-    const [[, name], ...rest] = found.length ? found : [['', node?.label], ['Output', node?.shape]];
-    const what = rest.find(([n]) => n === 'Operation')?.[1] || op;
-    const extra = [...copies(op), ...(blockByJoin.has(op) ? blockFacts(blockByJoin.get(op)) : [])];
-    if (node?.note) extra.unshift(['Here', node.note]);
-    inspect(name, what, [...rest.filter(([n]) => n !== 'Operation'), ...extra]);
-    return;
-  }
-  const path = String(key).replace(/^[a-z]:/, '');
-  const module = page.groups[path], block = blockByJoin.get(module?.join);
-  const what = [block && `${block.kind} block`, module?.type].filter(Boolean).join(' · ');
-  inspect(module?.copies || path || 'model', what || `${ops.length} operations`, [
-    ['Equal parts', module?.of], ['Each', module?.each],
-    ['Ops', String(ops.length)], ['Params', module?.params], ['MACs', module?.macs], ['FLOPs', module?.flops], ['Activations', module?.memory], ['Saved for backward', module?.saved],
-    ...(block ? blockFacts(block, module?.copies ? ' of the first' : '') : []),
-  ], key);
-};
-const selectOp = op => {
-  graph.unfold(op);
-  selectOps([op], graph.keyOf(op));
-  graph.select(graph.keyOf(op));
-  graph.center(op);
-};
-
-// --- diagram --------------------------------------------------------------------------
+// --- selecting ------------------------------------------------------------------------
 const graph = RV.diagram($('graph'), page.diagram, {
   order: tables.order,
-  onHover: keys => mark([...keys].flatMap(key => graph.opsOf(key)), 'hl'),
-  onSelect: key => (key == null ? mark([], 'sel') : selectOps(graph.opsOf(key), key)),
-  onLayout: () => {},
+  onHover: ops => mark(ops, 'hl'),
+  onSelect: key => (key == null ? clear() : choose(graph.opsOf(key), key)),
+  onLayout: () => index(),
+  onFull: full => {
+    $('full').textContent = !full ? '' : full.closed
+      ? full.closed === 1 ? say('The box opened longest ago has closed: more would be too much to draw.')
+        : say('{n} boxes opened longest ago have closed: more would be too much to draw.', {n: count(full.closed)})
+      : say('{n} of {all} ops are drawn, those around the selected. Search or select to come to any other.', {n: count(full.drawn), all: count(full.all)});
+  },
 });
-graph.minimap($('minimap'));
+const order = tables.order.length ? tables.order : page.diagram.nodes.map(node => node.id);
+const nameOf = (ops, key) => (ops.length === 1 ? ops[0] : key?.replace(/^[a-z]:/, ''));
+const choose = (ops, key, name, quiet) => {
+  chosen = ops;
+  mark(ops, 'sel');
+  inspector.show(ops, key, name);
+  $('inspector').classList.remove('empty');
+  if (!quiet) links.write(name ?? nameOf(ops, key));
+};
+const clear = () => {
+  graph.select(null);
+  chosen = [];
+  mark([], 'sel');
+  inspector.clear();
+  $('inspector').classList.add('empty');
+  links.write(null);
+};
+// Selects an op, a box or a module by its name and brings it into sight.
+const go = name => {
+  const boxed = !graph.isOp(name) && graph.isGroup(name);
+  const inside = graph.isOp(name) ? [name] : boxed ? graph.opsOf('g:' + name)
+    : order.filter(op => op.startsWith(name) && '/.'.includes(op[name.length] ?? ' '));
+  if (!inside.length) return false;
+  graph.unfold(boxed ? name : inside[0]);
+  const key = boxed ? 'g:' + name : graph.keyOf(inside[0]);
+  graph.select(key);
+  graph.center(boxed ? key : inside[0]);
+  choose(inside, key, boxed || inside.length === 1 ? undefined : name);
+  return true;
+};
+const title = document.querySelector('h1').textContent;
+const inspector = RV.inspector($('inspector'), page, {title, graph, tables, go, tell});
+const links = RV.links(go);
 
+// --- the diagram's tools --------------------------------------------------------------
+graph.minimap($('minimap'));
 // The page scrolls under the wheel; the diagram zooms where it was clicked into, or with Ctrl.
 $('graph').parentElement.addEventListener('wheel', event => {
   if (!event.ctrlKey && !event.metaKey && !$('graph').contains(document.activeElement)) event.stopPropagation();
 }, {capture: true});
 $('graph').addEventListener('pointerdown', () => $('graph').focus({preventScroll: true}));
-
 const level = name => {
   graph.setLevel(name);
   graph.fit();
@@ -136,95 +116,60 @@ level(page.collapse);
 $('zoom-in').addEventListener('click', () => graph.zoom(1.25));
 $('zoom-out').addEventListener('click', () => graph.zoom(0.8));
 $('zoom-fit').addEventListener('click', () => graph.fit());
-for (const [id, name] of [['show-skips', 'no-skips'], ['show-blocks', 'no-blocks']]) {
-  $(id).addEventListener('click', event => {
-    const on = event.currentTarget.getAttribute('aria-pressed') !== 'true';
-    event.currentTarget.setAttribute('aria-pressed', String(on));
-    $('graph').classList.toggle(name, !on);
-  });
-}
-
-$('show-river')?.addEventListener('click', event => {
+const switches = {
+  'show-skips': on => $('graph').classList.toggle('no-skips', !on), 'show-blocks': on => $('graph').classList.toggle('no-blocks', !on),
+  'show-river': on => graph.setRiver(on),
+  'show-formulas': on => graph.write('formulas', on), 'show-shapes': on => graph.write('shapes', on),
+};
+for (const id in switches) $(id)?.addEventListener('click', event => {
   const on = event.currentTarget.getAttribute('aria-pressed') !== 'true';
   event.currentTarget.setAttribute('aria-pressed', String(on));
-  graph.setRiver(on);
+  switches[id](on);
 });
+const paintBy = RV.colours(page.diagram, page.colourings, $('scale'), moved => { graph.repaint(); if (moved) graph.fit(); });
+$('colour').addEventListener('change', event => paintBy(event.target.value));
 
-// --- chart and tables -----------------------------------------------------------------
-const chart = page.flow && RV.flowChart($('flow-chart'), page.flow, {onHover: hover, onSelect: selectOp, onDraw: index});
+// --- chart, tables, findings, figures -------------------------------------------------
+if (page.flow) RV.flowChart($('flow-chart'), page.flow, {onHover: hover, onSelect: go, onDraw: index});
 index();
 document.addEventListener('pointerover', event => {
-  const node = event.target.closest?.('tr[data-op],.ref[data-op]');
-  if (node) hover([node.dataset.op, node.dataset.ops].filter(Boolean));
-  else if (!event.target.closest?.('#graph,#flow-chart')) hover([]);
+  if (event.target.closest?.('#graph,#flow-chart')) return;
+  const node = event.target.closest?.('[data-op]');
+  hover(node ? [node.dataset.op, node.dataset.ops].filter(Boolean) : []);
+});
+document.addEventListener('rows', index);
+document.addEventListener('focusin', event => {
+  const node = event.target.closest?.('.ref[data-op]');
+  if (node) hover([node.dataset.op]);
 });
 document.addEventListener('click', event => {
-  const node = event.target.closest('tr[data-op],.ref[data-op]');
-  if (!node) return;
-  selectOp(node.dataset.op);
+  const node = event.target.closest('[data-op]');
+  if (!node || node.closest('#graph,#flow-chart,#inspector') || event.target.closest('a,button:not(.ref),summary')) return;
+  if (!getSelection().isCollapsed) return;
+  go(node.dataset.op);
   if (node.classList.contains('ref')) $('diagram').scrollIntoView();
 });
 
 // --- where the reader starts ----------------------------------------------------------
 const raised = page.diagram.nodes.find(node => node.note);
 const first = page.blocks.find(b => b.skip === 'identity') || page.blocks[0];
-if (raised) { selectOps([raised.id], graph.keyOf(raised.id)); graph.select(graph.keyOf(raised.id)); graph.reveal(raised.id); }
-else if (first) { const key = graph.keyOf(first.join); selectOps(graph.opsOf(key), key); graph.select(key); }
-else if (page.flow?.ops.length) selectOps([page.flow.ops[0]]);
+const begin = op => { const key = graph.keyOf(op); choose(graph.opsOf(key), key, undefined, true); graph.select(key); };
+inspector.clear();
+if (raised) { begin(raised.id); graph.reveal(raised.id); } else if (first) begin(first.join);
+else if (page.flow?.ops.length) begin(page.flow.ops[0]);
 
-// --- search ---------------------------------------------------------------------------
-const search = $('search');
-let hits = [], hit = -1;
-const find = () => {
-  const wanted = search.value.trim();
-  const n = graph.search(wanted);
-  hits = wanted ? tables.filter(wanted) : (tables.filter(''), []);
-  hit = -1;
-  $('matches').textContent = wanted ? `${n.toLocaleString('en')} ${n === 1 ? 'match' : 'matches'}` : '';
-  const found = new Set(hits);
-  for (const g of document.querySelectorAll('#flow-chart g[data-op]')) g.classList.toggle('off', !!wanted && !found.has(g.dataset.op));
-};
-search.addEventListener('input', find);
-search.addEventListener('keydown', event => {
-  if (event.key === 'Enter' && hits.length) {
-    hit = (hit + (event.shiftKey ? hits.length - 1 : 1)) % hits.length;
-    selectOp(hits[hit]);
-  } else if (event.key === 'Escape') {
-    search.value = '';
-    find();
-    search.blur();
-  }
+// --- search, keys, links, files, paper ------------------------------------------------
+const search = RV.search($('search'), $('matches'), {graph, tables, go});
+RV.keys({
+  '/': search.open, '?': RV.help($('help'), $('show-help')), f: graph.focus, c: inspector.copy,
+  Escape: () => { if (!search.clear()) clear(); },
 });
-addEventListener('keydown', event => {
-  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName);
-  if (event.key === '/' && !typing && !event.ctrlKey && !event.metaKey) { event.preventDefault(); search.focus(); search.select(); }
-});
-
-// --- theme, print, section links ------------------------------------------------------
-const THEMES = {auto: 'automatic', light: 'light', dark: 'dark'};
-const theme = name => {
-  root.dataset.theme = name;
-  $('theme').setAttribute('aria-label', `Theme: ${THEMES[name]}`);
-  $('theme').title = `Theme: ${THEMES[name]}`;
-};
-$('theme').addEventListener('click', () => {
-  const names = Object.keys(THEMES);
-  theme(names[(names.indexOf(root.dataset.theme) + 1) % names.length]);
-});
-theme(root.dataset.theme);
-let before = null;
-addEventListener('beforeprint', () => { before = root.dataset.theme; theme('light'); graph.fit(); });
-addEventListener('afterprint', () => { if (before) theme(before); graph.fit(); });
-
-const links = new Map([...document.querySelectorAll('.topbar nav a')].map(a => [a.hash.slice(1), a]));
-const seen = new Set();
-const spy = new IntersectionObserver(entries => {
-  for (const e of entries) seen[e.isIntersecting ? 'add' : 'delete'](e.target.id);
-  const current = [...links.keys()].reverse().find(id => seen.has(id));
-  for (const [id, a] of links) a.toggleAttribute('aria-current', id === current);
-}, {rootMargin: '-70px 0px -60% 0px'});
-for (const id of links.keys()) if ($(id)) spy.observe($(id));
-root.dataset.ready = '';
+RV.downloads({title, tell, graph, page});
+RV.paper(RV.theme($('theme')), graph);
+RV.papers(document.querySelectorAll('main :is(.lead,.cite,.why,.note,.prose,.evidence,figcaption,.facts dd,.more)'));
+RV.spy(document.querySelectorAll('.topbar nav a'));
+if (links.read()) $('diagram').scrollIntoView();
+document.documentElement.dataset.ready = '';
 };
 
 RV.read($('data')).then(start);

@@ -18,8 +18,8 @@ const fit = () => {
   const r = svg.getBoundingClientRect(), whole = extent();
   if (!whole || !r.width) return;
   K = Math.min((r.width - 16) / whole.w, (r.height - 16) / whole.h, 1.5);
-  TX = (r.width - whole.w * K) / 2;
-  TY = (r.height - whole.h * K) / 2;
+  TX = (r.width - whole.w * K) / 2 - whole.x * K;
+  TY = (r.height - whole.h * K) / 2 - whole.y * K;
   apply();
 };
 const zoomAt = (f, x, y) => {
@@ -39,6 +39,31 @@ const centre = box => {
 };
 // The box in the middle and large enough to read, unless all of the drawing is.
 const reveal = box => { if (K < 0.6) { K = 0.8; centre(box); } };
+// The same for what one asked for: it comes to the middle at a size that can be read.
+const show = box => { if (K < 0.45) K = 0.8; centre(box); };
+// As large as there is room for, but no larger than printed text.
+const frame = box => {
+  const r = svg.getBoundingClientRect();
+  if (!box || !r.width) return;
+  K = Math.min(1.6, r.width * 0.7 / box.w, r.height * 0.7 / box.h);
+  TX = r.width / 2 - (box.x + box.w / 2) * K;
+  TY = r.height / 2 - (box.y + box.h / 2) * K;
+  apply();
+};
+// Moves no more than needed for the box to be in sight.
+const bring = box => {
+  const r = svg.getBoundingClientRect(), air = 24;
+  const into = (low, high, end) => (high - low > end - 2 * air || low < air ? air - low : Math.min(0, end - air - high));
+  const x = TX + box.x * K, y = TY + box.y * K;
+  by(into(x, x + box.w * K, r.width), into(y, y + box.h * K, r.height));
+};
+// On paper all of it, as large as the sheet lets it; then again what was on the screen.
+const whole = on => {
+  const all = extent();
+  if (!on || !all) { svg.removeAttribute('viewBox'); apply(); return; }
+  svg.setAttribute('viewBox', `${n2(all.x)} ${n2(all.y)} ${n2(all.w)} ${n2(all.h)}`);
+  view.removeAttribute('transform');
+};
 // What was there stays under the pointer.
 const keep = (before, after) => { if (before && after) by((before.x - after.x) * K, (before.y - after.y) * K); };
 
@@ -52,22 +77,23 @@ const drawMap = () => {
   if (!W || !whole) return;
   if (canvas.width !== Math.round(W * dpr)) { canvas.width = Math.round(W * dpr); canvas.height = Math.round(H * dpr); }
   const r = svg.getBoundingClientRect();
+  const left = TX + whole.x * K, top = TY + whole.y * K;
   // Where all of it is in sight a map would only cover some of it.
-  canvas.classList.toggle('idle', TX > -1 && TY > -1 && TX + whole.w * K < r.width + 1 && TY + whole.h * K < r.height + 1);
+  canvas.classList.toggle('idle', left > -1 && top > -1 && left + whole.w * K < r.width + 1 && top + whole.h * K < r.height + 1);
   const c = canvas.getContext('2d'), s = mapScale();
   c.setTransform(dpr, 0, 0, dpr, 0, 0);
   c.clearRect(0, 0, W, H);
-  paintMap((box, name) => { c.fillStyle = colour(name); c.fillRect(2 + box.x * s, 2 + box.y * s, Math.max(1, box.w * s), Math.max(1, box.h * s)); });
+  paintMap((box, name) => { c.fillStyle = colour(name); c.fillRect(2 + (box.x - whole.x) * s, 2 + (box.y - whole.y) * s, Math.max(1, box.w * s), Math.max(1, box.h * s)); });
   c.strokeStyle = colour('focus');
   c.lineWidth = 1.5;
-  c.strokeRect(2 - TX / K * s, 2 - TY / K * s, r.width / K * s, r.height / K * s);
+  c.strokeRect(2 - left / K * s, 2 - top / K * s, r.width / K * s, r.height / K * s);
 };
 const minimap = target => {
   canvas = target;
   const go = event => {
-    const s = mapScale(), r = svg.getBoundingClientRect(), m = canvas.getBoundingClientRect();
-    TX = r.width / 2 - (event.clientX - m.left - 2) / s * K;
-    TY = r.height / 2 - (event.clientY - m.top - 2) / s * K;
+    const s = mapScale(), r = svg.getBoundingClientRect(), m = canvas.getBoundingClientRect(), {x, y} = extent();
+    TX = r.width / 2 - ((event.clientX - m.left - 2) / s + x) * K;
+    TY = r.height / 2 - ((event.clientY - m.top - 2) / s + y) * K;
     apply();
   };
   canvas.addEventListener('pointerdown', event => { canvas.setPointerCapture(event.pointerId); go(event); });
@@ -113,7 +139,7 @@ addEventListener('pointermove', event => {
 for (const name of ['pointerup', 'pointercancel']) addEventListener(name, event => { fingers.delete(event.pointerId); pinch = null; });
 
 return {
-  apply, by, fit, zoom, centre, reveal, keep, minimap,
+  apply, by, fit, zoom, centre, reveal, show, frame, bring, whole, keep, minimap,
   // Whether the last touch moved the drawing (and was no click), and whether one goes on.
   dragged: () => moved >= 4, touched: () => fingers.size > 0, scale: () => K,
 };

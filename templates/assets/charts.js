@@ -64,7 +64,7 @@ const draw = () => {
 
   values.forEach((v, i) => {
     const drawn = v > 0;
-    const g = el('g', {'data-op': flow.ops[i], role: 'img', 'aria-label': `${flow.names[i]}, ${flow.whats[i]}: ${texts[i] || reason(i)}`}, svg);
+    const g = el('g', {'data-op': flow.ops[i], role: 'img', 'aria-label': RV.say('{layer}, {what}: {value}', {layer: flow.names[i], what: flow.whats[i], value: texts[i] || reason(i)})}, svg);
     el('rect', {x: LEFT + i * step, y: TOP, width: step, height: floor - TOP, class: 'hit'}, g);
     const topEdge = drawn ? (Number.isFinite(v) ? y(v) : TOP) : floor - 7;
     el('rect', {
@@ -79,7 +79,7 @@ const draw = () => {
   onDraw?.();
 };
 
-const reason = i => flow.reasons[i] || 'no gradient';
+const reason = i => flow.reasons[i] || RV.say('no gradient');
 const plusMinus = (key, i) => (flow.spread[key]?.[i] ? ` ± ${flow.spread[key][i]}` : '');
 const told = [...new Map(flow.axes.map(a => [a.key, a])).values()];
 const tip = i => [flow.names[i], flow.whats[i], ...told.map(a => `${a.title}  ${flow.series[a.key][i] || reason(i)}${plusMinus(a.key, i)}`)];

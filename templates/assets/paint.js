@@ -10,25 +10,35 @@ const ARROW = 7;
 // The answer paints a layout into a layer and fills `items`, by key.
 RV.painter = (data, members, look) => {
 const {nodes, groups, skips, blocks, plans} = data;
-let items = null, layout = null;
+let items = null, layout = null, forks = new Map();
+data.coloured ??= !!data.colouring;
 
 // --- words ----------------------------------------------------------------------------
 const macsText = ({macs, uncounted}) => !uncounted ? si(macs) : macs ? `${si(macs)} + ?` : '?';
-const inCopies = ({of, times}) => (of || times ? ` in ${(of || times).toLocaleString('en')} copies` : '');
-const nodeTip = node => [
+const named = kind => data.kinds[kind] || kind;
+const inCopies = (what, {of, times}) => (of || times ? RV.say('{what} in {n} copies', {what, n: (of || times).toLocaleString('en')}) : what);
+const lines = told => told.filter(Boolean).join('\n');
+const blockWords = (kind, squeeze) => RV.say('{kind} · squeeze {ratio}', {kind: named(kind), ratio: Number(squeeze.toPrecision(3))});
+const nodeTip = node => lines([
   node.id, `${node.label} → ${node.note || node.shape || ''}`,
-  node.params && `${node.params.toLocaleString('en')} parameters${inCopies(node)}`, node.macs != null && `${macsText(node)} MACs${inCopies(node)}`,
-  node.l2 != null && `‖∇‖₂ ${sci(node.l2)} · rms ${sci(node.rms)}`,
-  node.spread && `‖∇‖₂ ${node.spread.map(sci).join(' … ')}${inCopies(node)}`, node.told,
-].filter(Boolean).join('\n');
-const groupTip = group => [
+  node.params && inCopies(RV.say('{n} parameters', {n: node.params.toLocaleString('en')}), node),
+  node.macs != null && inCopies(RV.say('{n} MACs', {n: macsText(node)}), node),
+  node.l2 != null && RV.say('‖∇‖₂ {l2} · rms {rms}', {l2: sci(node.l2), rms: sci(node.rms)}),
+  node.spread && inCopies(`‖∇‖₂ ${node.spread.map(sci).join(' … ')}`, node), node.told,
+]);
+const groupTip = group => lines([
   group.type_name ? `${group.id} (${group.type_name})` : group.id,
-  `${group.params.toLocaleString('en')} parameters · ${macsText(group)} MACs${inCopies(group)}`,
-  group.block != null && `${group.title_kind} · squeeze ${Number(group.squeeze.toPrecision(3))}`, group.told,
-].filter(Boolean).join('\n');
-const skipTip = skip => `${skip.kind} skip\n${skip.fork} → ${skip.join}` +
-  (skip.share == null ? '' : `\n${(skip.share * 100).toFixed(1)} % of the fork's gradient`) +
-  (skip.shares ? ` on average, ${skip.shares.map(v => `${(v * 100).toFixed(1)} %`).join(' … ')}${inCopies(skip)}` : '') + (skip.told ? `\n${skip.told}` : '');
+  inCopies(RV.say('{params} parameters · {macs} MACs', {params: group.params.toLocaleString('en'), macs: macsText(group)}), group),
+  group.block != null && blockWords(group.title_kind, group.squeeze), group.told,
+]);
+const shareWords = skip => {
+  if (skip.share == null) return '';
+  const share = percent(skip.share);
+  if (!skip.shares) return RV.say('{share} of the gradient at its fork', {share});
+  const [low, high] = skip.shares.map(percent);
+  return inCopies(RV.say('{share} of the gradient at its fork on average, {low} … {high}', {share, low, high}), skip);
+};
+const skipTip = skip => lines([RV.say('{kind} skip', {kind: named(skip.kind)}), `${skip.fork} → ${skip.join}`, shareWords(skip), skip.told]);
 
 // --- marks ----------------------------------------------------------------------------
 const blockMarks = k => {
@@ -40,6 +50,7 @@ const widthOf = amount => Math.min(12, Math.max(1, 8 * Math.abs(amount)));
 const headSize = width => ARROW + 0.8 * Math.max(0, width - 1.3);
 const percent = share => `${(share * 100).toFixed(1)} %`;
 const core = (against, width, d, parent) => { if (against) el('path', {class: 'hollow', 'stroke-width': n2(Math.max(0.4, width - 2.4)), d}, parent); };
+const streamTip = amount => RV.say('{share} of {whole}', {share: percent(amount), whole: data.colouring?.stream || RV.say('the gradient')});
 const stream = (css, width, d, against, parent) => {
   const path = el('path', {class: `river ${css}${against ? ' against' : ''}`, 'stroke-width': n2(width), d}, parent);
   core(against, width, d, parent);
@@ -57,6 +68,7 @@ const skipMark = (k, d, scale, parent) => {
   core(against, skip.width * scale, d, parent);
 };
 const shade = (item, name) => (item.c == null ? '' : ` ${name}-${item.c}`);
+const ink = item => (item.c == null ? '' : item.c >= RV.DEEP ? ' on-deep' : ' on-rel');
 const sign = (item, parent) => {
   if (!item.sign) return;
   el('path', {class: `sign ${item.sign > 0 ? 'plus' : 'minus'}`, d: 'M-6.5,0a6.5,6.5 0 1 0 13,0a6.5,6.5 0 1 0 -13,0Z'}, parent);
@@ -80,10 +92,12 @@ const cardLines = (group, box, parent) => {
     el('path', {class: `${cardFace(group)} card-line`, d}, parent);
   }
 };
-const gradient = (item, h, r, parent) => {
-  if (item.g == null) return;
+// A box is drawn upon, so its colour is pale; the bar has it as the scale does.
+const barOf = (item, boxed) => (data.coloured ? boxed && item.c != null && `rel-${item.c}` : item.g != null && `grad-${item.g}`);
+const sideBar = (colour, h, r, parent) => {
+  if (!colour) return;
   const q = r - 0.5;
-  el('path', {class: `grad grad-${item.g}`, d: `M6,0.5H${r}a${q},${q} 0 0 0 ${-q},${q}V${n2(h - r)}a${q},${q} 0 0 0 ${q},${q}H6Z`}, parent);
+  el('path', {class: `grad ${colour}`, d: `M6,0.5H${r}a${q},${q} 0 0 0 ${-q},${q}V${n2(h - r)}a${q},${q} 0 0 0 ${q},${q}H6Z`}, parent);
 };
 
 const paint = {
@@ -96,20 +110,20 @@ const paint = {
   },
   b: (s, g) => {
     const b = blocks[s[1]], path = el('path', {class: `block mini f-${b.family}`, d: s[2], ...blockMarks(s[1])}, g);
-    tip(`${b.module}\n${b.kind} · squeeze ${Number(b.squeeze.toPrecision(3))}`, path);
+    tip(`${b.module}\n${blockWords(b.kind, b.squeeze)}`, path);
   },
 };
 const item = (key, label, attributes, parent) => {
-  const g = el('g', {...attributes, tabindex: 0, role: 'button', 'aria-label': label, 'data-key': key}, parent);
+  const g = el('g', {...attributes, tabindex: -1, role: 'button', 'aria-label': label, 'data-key': key}, parent);
   items.set(key, g);
   return g;
 };
 const openGroup = (group, box, layer) => {
-  const g = item('g:' + group.id, `${group.title}, open`, {class: 'item group', 'data-group': group.id, 'aria-expanded': true}, layer);
+  const g = item('g:' + group.id, RV.say('{name}, open', {name: group.title}), {class: 'item group', 'data-group': group.id, 'aria-expanded': true}, layer);
   tip(groupTip(group), g);
   cardLines(group, box, g);
   el('rect', {
-    class: `box open face ${face(group)}`, x: n2(box.x), y: n2(box.y), width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 12,
+    class: `box open face ${face(group)}${group.c == null ? '' : ' unfilled'}`, x: n2(box.x), y: n2(box.y), width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 12,
     ...(group.block == null ? {} : blockMarks(group.block)),
   }, g);
   const bar = el('g', {class: 'toggle', 'data-toggle': group.id}, g);
@@ -121,13 +135,13 @@ const openGroup = (group, box, layer) => {
   for (const shape of group.badge) paint[shape[0]](shape, badge);
 };
 const closedGroup = (group, box, layer) => {
-  const g = item('g:' + group.id, `${group.title}, closed`, {
-    class: 'item group', 'data-group': group.id, 'aria-expanded': false, transform: `translate(${n2(box.x)} ${n2(box.y)})`,
+  const g = item('g:' + group.id, RV.say('{name}, closed', {name: group.title}), {
+    class: `item group${group.c == null ? '' : ' toned'}`, 'data-group': group.id, 'aria-expanded': false, transform: `translate(${n2(box.x)} ${n2(box.y)})`,
   }, layer);
   tip(groupTip(group), g);
   cards(group, box, g);
   el('rect', {class: `box face ${face(group)}${shade(group, 'relbox')}`, width: n2(box.w - inset(group)), height: n2(box.h - inset(group)), rx: 10, ...(group.block == null ? {} : blockMarks(group.block))}, g);
-  gradient(group, box.h - inset(group), 10, g);
+  sideBar(barOf(group, true), box.h - inset(group), 10, g);
   const bar = el('g', {class: 'toggle', 'data-toggle': group.id}, g);
   el('rect', {class: 'hit', width: 26, height: 28}, bar);
   el('path', {class: 'caret', d: 'M13,10.5v9l6,-4.5Z'}, bar);
@@ -141,46 +155,61 @@ const drawNode = (node, box, layer) => {
     el('rect', {class: `block ring f-${blocks[node.block].family}`, x: -4, y: -4, width: n2(box.w + 8), height: n2(box.h + 8), rx: 11, ...blockMarks(node.block)}, g);
   }
   el('rect', {class: `op face ${node.kind}${shade(node, 'rel')}`, width: n2(box.w), height: n2(box.h), rx: 7}, g);
-  gradient(node, box.h, 7, g);
+  sideBar(barOf(node, false), box.h, 7, g);
   if (node.note) {
     el('rect', {class: 'raised-ring', x: 3, y: 3, width: n2(box.w - 6), height: n2(box.h - 6), rx: 5}, g);
     text('op-text raised-text', box.w / 2, box.h / 2 - 3.5, node.label, g);
     text('op-note', box.w / 2, box.h / 2 + 13, node.note, g);
-  } else text('op-text', box.w / 2, box.h / 2 + 4.2, node.label, g);
+  } else text(`op-text${ink(node)}`, box.w / 2, box.h / 2 + 4.2, (data.look.formulas && node.formula) || node.label, g);
+  if (node.join) el('path', {class: `joint k-${node.join}`, transform: `translate(${n2(box.w - 15)} ${n2(box.h / 2)})`, d: data.joints[node.join]}, g);
   sign(node, g);
 };
+// What the ways share before they part, once for all of them; then each from its fork on.
+const drawStem = ({at, start, edges}, layer) => {
+  const d = way([start, at]);
+  if (!look.river || !edges.every(edge => edge.length > 7)) { el('path', {class: 'edge', d}, layer); return; }
+  const whole = edges.reduce((sum, edge) => sum + edge[7], 0);
+  tip(streamTip(whole), stream(whole > 0.999 ? 'trunk' : 'branch', widthOf(whole), d, whole < 0, layer));
+};
+const ownWay = ({plan, edge, points}) => {
+  const fork = forks.get(`${plan},${plans[plan].edges[edge][0]}`);
+  if (!fork) return points;
+  return [fork.at, ...points.slice(points[1][0] === fork.at[0] && points[1][1] === fork.at[1] ? 2 : 1)];
+};
 const drawRoutes = layer => {
+  for (const fork of forks.values()) drawStem(fork, layer);
   const marked = [];
   for (const route of layout.routes) {
-    const [from, , , , marks, part, plain, amount, branch] = plans[route.plan].edges[route.edge];
+    const [, , , , marks, part, plain, amount, branch] = plans[route.plan].edges[route.edge];
     if (marks.length) { marked.push([route, marks]); continue; }
     const kind = part >= 0 && !plain ? skips[part].kind : '';
     if (look.river && amount != null) {
       const width = widthOf(amount), size = headSize(width), shortcut = kind && branch, name = branch ? 'branch' : 'trunk';
-      // It leaves the trunk at its side, and does not cover it.
-      const points = shortcut && from === -1 && route.points.length > 3 ? route.points.slice(1) : route.points;
-      const path = stream(shortcut ? `k-${kind}` : name, width, way(points, route.arrow ? size - 1 : 0), amount < 0, layer);
-      tip(`${percent(amount)} of ${data.colouring?.stream || 'the gradient'}`, path);
+      const path = stream(shortcut ? `k-${kind}` : name, width, way(ownWay(route), route.arrow ? size - 1 : 0), amount < 0, layer);
+      tip(streamTip(amount), path);
       if (route.arrow) el('path', {class: `arrow-${shortcut ? kind : name}`, d: head(route.points, size)}, layer);
       continue;
     }
-    el('path', {class: kind ? `skip-part k-${kind}` : 'edge', d: way(route.points, route.arrow ? ARROW - 1 : 0)}, layer);
+    el('path', {class: kind ? `skip-part k-${kind}` : 'edge', d: way(ownWay(route), route.arrow ? ARROW - 1 : 0)}, layer);
     if (route.arrow) el('path', {class: kind ? `arrow-${kind}` : 'arrow', d: head(route.points, ARROW)}, layer);
   }
   for (const [route, marks] of marked) for (const k of marks) {
-    const size = ARROW + skipWidth(skips[k]), points = route.points.length > 3 ? route.points.slice(1) : route.points;
-    skipMark(k, way(points, route.arrow ? size - 1 : 0), 1, layer);
+    const size = ARROW + skipWidth(skips[k]);
+    skipMark(k, way(ownWay(route), route.arrow ? size - 1 : 0), 1, layer);
     if (route.arrow) el('path', {class: `arrow-${skips[k].kind}`, d: head(route.points, size)}, layer);
   }
 };
 
 return (drawn, found, layer) => {
   layout = drawn;
+  forks = RV.forks(data, layout);
   items = found;
   groups.forEach((group, i) => { const box = layout.groups[i]; if (box?.open) openGroup(group, box, layer); });
   drawRoutes(layer);
   groups.forEach((group, i) => { const box = layout.groups[i]; if (box && !box.open) closedGroup(group, box, layer); });
   nodes.forEach((node, i) => { const box = layout.nodes[i]; if (box) drawNode(node, box, layer); });
+  const branchWidth = skip => (look.river && skip.branch) || 1.3;
+  for (const shape of RV.edgeMarks(data, layout, forks, skipWidth, branchWidth)) paint[shape[0]](shape, layer);
 };
 };
 })();

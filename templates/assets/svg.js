@@ -11,15 +11,20 @@ const el = (name, attributes, parent) => {
   parent?.append(node);
   return node;
 };
-const text = (css, x, y, words, parent) => { el('text', {class: css, x: n2(x), y: n2(y)}, parent).textContent = words; };
+const text = (css, x, y, words, parent) => { el('text', {class: css, x: n2(x), y: n2(y)}, parent).textContent = line(words); };
 const tip = (words, parent) => { el('title', {}, parent).textContent = words; };
 const si = v => {
   for (const [scale, unit] of [[1e12, ' T'], [1e9, ' G'], [1e6, ' M'], [1e3, ' k']]) {
-    if (Math.abs(v) >= scale * 0.9995) return Number((v / scale).toPrecision(3)) + unit;
+    if (Math.abs(v) >= scale * 0.9995) return (v / scale).toPrecision(3) + unit;
   }
   return String(v ?? 0);
 };
-const sci = v => (v === 0 ? '0' : v >= 1e-3 && v < 1e4 ? String(Number(v.toPrecision(3))) : v.toExponential(2));
+const sci = v => {
+  if (v === 0) return '0';
+  const size = Math.abs(v);
+  if (size >= 1e-3 && size < 1e4) return size < 1000 ? String(Number(v.toPrecision(3))) : v.toFixed(0);
+  return v.toExponential(2).replace(/e([+-])(\d)$/, 'e$10$2');
+};
 
 const way = (points, shorten = 0, radius = 8) => {
   const pts = points.map(p => [...p]), [x0, y0] = pts.at(-2), [x1, y1] = pts.at(-1);
@@ -42,9 +47,28 @@ const head = (points, size) => {
   return `M${n2(x)},${n2(y)}L${n2(bx - uy * half)},${n2(by + ux * half)}L${n2(bx + uy * half)},${n2(by - ux * half)}Z`;
 };
 
-// A sentence of ours in the page's language: RV.say('{n} of {all}', {n, all}).
+// A sentence of ours in the page's language: RV.say('{n} of {all}', {n, all}). Where lines begin at
+// the right, values keep their own direction (FSI … PDI), and so do sentences in drawings (RLI).
+const turned = globalThis.document?.documentElement.dir === 'rtl';
+const apart = value => (turned ? `\u2068${value}\u2069` : value);
+const line = words => (turned && /[\u0590-\u08ff]/.test(words) ? `\u2067${words}\u2069` : words);
 RV.words = {};
-RV.say = (template, values = {}) => (RV.words[template] || template).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+RV.say = (template, values = {}) => (RV.words[template] || template).replace(/\{(\w+)\}/g, (_, name) => apart(values[name] ?? ''));
+
+// An HTML element of the page.
+RV.make = (tag, className, content) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (content !== undefined) node.textContent = content;
+  return node;
+};
+RV.button = (words, act, className = '') => {
+  const node = RV.make('button', className, words);
+  node.type = 'button';
+  node.addEventListener('click', act);
+  return node;
+};
+RV.count = n => n.toLocaleString('en');
 
 Object.assign(RV, {n2, el, text, tip, si, sci, way, head});
 })();

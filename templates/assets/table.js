@@ -3,15 +3,15 @@
 // They read the page's own cells, so that no number is in the file twice.
 var RV = globalThis.RV || (globalThis.RV = {});
 
-RV.tables = () => {
-const SI = {k: 1e3, M: 1e6, G: 1e9, T: 1e12};
-const value = (cell, numeric) => {
-  const text = cell.textContent.trim();
+RV.tables = (page = {}) => {
+const value = (cell, numeric) => sortValue(cell.textContent.trim(), numeric);
+const sortValue = (text, numeric) => {
   if (!numeric) return text;
   // "∞" and "NaN" are findings, so they sort to the top and not among the missing.
   if (/NaN|∞/.test(text)) return Infinity;
-  const [, digits, prefix] = /^(-?[\d.,]+(?:e[-+]?\d+)?)\s*([kMGT]?)/.exec(text) || [];
-  return digits ? Number(digits.replaceAll(',', '')) * (SI[prefix] || 1) : -Infinity;
+  // What stands behind the number (a unit, ± a spread) does not count.
+  const [begin] = /^[-−]?[\d.,]+(?:e[-+]?\d+)?(?:\s?[kMGTP])?/.exec(text) || [''];
+  return RV.numberIn(begin) ?? -Infinity;
 };
 
 const compare = (a, b) => {
@@ -20,6 +20,7 @@ const compare = (a, b) => {
 };
 
 const sort = (table, column, direction) => {
+  if (far && table === layers) { far.sort(column, direction); return; }
   const numeric = table.tHead.rows[0].cells[column].classList.contains('num');
   const body = table.tBodies[0];
   const rows = [...body.rows].map((row, i) => {
@@ -56,7 +57,9 @@ const rowOf = new Map([...layers.tBodies[0].rows].map(row => [row.dataset.op, ro
 
 // The list beside the diagram: name, params, MACs and gradient of the weighted layers.
 const list = document.getElementById('layer-list');
-const shown = [0, 3, 4, 6].filter(i => i === 0 || columns[i] && columns[i] !== 'Source line');
+// The last column is the line of source; of the measured ones the gradient says most.
+const gradient = columns.findIndex(name => name.startsWith('‖∂L/∂W‖'));
+const shown = [0, 3, 4, gradient < 0 ? 6 : gradient].filter(i => i < columns.length - 1);
 const head = list.tHead.insertRow();
 for (const i of shown) {
   const th = layers.tHead.rows[0].cells[i].cloneNode(true);
@@ -72,31 +75,36 @@ for (const [op, row] of rowOf) {
   name.title = path;
   if (path.length > 22) name.textContent = '…' + path.replace(/\/[^/]*#0$/, '').slice(-17);
 }
+const all = document.getElementById('all-ops');
+// Of a large network the rows are in the data.
+const far = page.rows && RV.rows(layers, document.getElementById('layers-pager'), page.rows, {value: sortValue, compare, every: () => all.checked});
 document.querySelectorAll('table.sortable').forEach(makeSortable);
 makeSortable(list);
 
-const all = document.getElementById('all-ops');
-all.addEventListener('change', () => layers.classList.toggle('weighted-only', !all.checked));
+all.addEventListener('change', () => { layers.classList.toggle('weighted-only', !all.checked); far?.refresh(); });
 
 return {
   // All ops as they ran.
-  order: [...rowOf.keys()],
+  order: far ? far.order : [...rowOf.keys()],
   // What a row says of an op, as [heading, text] pairs without the empty ones.
   facts(op) {
-    const row = rowOf.get(op);
-    if (!row) return [];
-    return columns.map((name, i) => [name, row.cells[i].textContent.trim()]).filter(([, text]) => text && text !== '–');
+    const texts = far ? far.texts(op) : [...rowOf.get(op)?.cells ?? []].map(cell => cell.textContent.trim());
+    if (!texts?.length) return [];
+    return columns.map((name, i) => [name, texts[i]]).filter(([, text]) => text && text !== '–');
   },
-  // Hides the rows whose name or operation does not hold the text.
-  filter(text) {
-    const wanted = text.trim().toLowerCase();
-    const hit = op => {
-      const row = rowOf.get(op);
-      return !wanted || !row || `${op} ${row.cells[0].textContent} ${row.cells[1].textContent}`.toLowerCase().includes(wanted);
-    };
-    for (const [op, row] of rowOf) row.classList.toggle('off', !hit(op));
-    for (const row of list.tBodies[0].rows) row.classList.toggle('off', !hit(row.dataset.op));
-    return [...rowOf.keys()].filter(hit);
+  columns,
+  // Hides the rows of all ops but these; null shows all again.
+  filter(found) {
+    if (far) far.filter(found);
+    else for (const [op, row] of rowOf) row.classList.toggle('off', !!found && !found.has(op));
+    for (const row of list.tBodies[0].rows) row.classList.toggle('off', !!found && !found.has(row.dataset.op));
+  },
+  // Brings an op's row into sight.
+  show(op) {
+    const aux = far ? !far.isWeighted(op) : rowOf.get(op)?.classList.contains('aux');
+    if (aux && !all.checked) { all.checked = true; all.dispatchEvent(new Event('change')); }
+    const row = far ? far.row(op) : rowOf.get(op);
+    row?.scrollIntoView({block: 'center'});
   },
 };
 };

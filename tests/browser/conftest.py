@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,14 @@ class Opened:
     page: Any
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+
+def until(page: Any, script: str, wanted: object = True, seconds: float = 5) -> None:
+    """Waits for what a script answers (the page's policy forbids ``wait_for_function``)."""
+    end = time.monotonic() + seconds
+    while (found := page.evaluate(script)) != wanted:
+        assert time.monotonic() < end, f"{script}: {found!r}, and not {wanted!r}"
+        page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="session")

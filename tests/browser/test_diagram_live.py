@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.diagram import diagram
 from resnet_viz.reporting.layout import coordinates
 from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.to_svg import diagram_elements
 from tests.browser.conftest import Opened
 from tests.reporting import synthetic
 
@@ -118,10 +122,72 @@ def test_the_page_computes_the_layout_that_python_does(open_page: Open) -> None:
                 assert (other["x"], other["y"]) == pytest.approx((mine.x, mine.y), abs=1e-6)
 
 
+MARKS = """() => [...document.querySelectorAll('#graph .view *')]
+    .filter(e => !e.matches('.toggle, .hit'))
+    .map(e => [e.localName, Object.fromEntries([...e.attributes].map(a => [a.name, a.value])),
+               e.children.length ? '' : e.textContent])"""
+LIVE = {"role", "tabindex", "aria-label", "aria-expanded"}
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
+
+
+def static_marks(data: dict[str, Any], opened: list[bool], aspect: float) -> list[Any]:
+    """What ``diagram_elements`` writes, as ``MARKS`` tells what the page paints."""
+    markup, _, _ = diagram_elements(data, opened, aspect=aspect)
+    return [
+        (e.tag, dict(e.attrib), "" if len(e) else e.text or "")
+        for e in ET.fromstring(f"<svg>{markup}</svg>").iter()
+        if e.tag != "svg"
+    ]
+
+
+def same(mine: str, theirs: str) -> bool:
+    """Whether two attributes are equal but for the last digits of their numbers."""
+    if NUMBER.sub("#", mine) != NUMBER.sub("#", theirs):
+        return False
+    pairs = zip(NUMBER.findall(mine), NUMBER.findall(theirs), strict=True)
+    return all(abs(float(a) - float(b)) < 0.011 for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"), [("se_resnet50", "TB"), ("vit", "LR"), ("resnet50", "LR")]
+)
+def test_the_page_paints_what_the_static_picture_does(
+    open_page: Open, name: str, direction: str
+) -> None:
+    report = synthetic.ALL[name]()
+    options = RenderOptions(direction=direction)  # type: ignore[arg-type]
+    page = open_page(render_html(report, options)).page
+    written = {"formulas": False, "edge_shapes": False}
+    for level, toggled in (("none", ""), ("blocks", "formulas"), ("none", "edge_shapes")):
+        if toggled:
+            button = {"formulas": "#show-formulas", "edge_shapes": "#show-shapes"}[toggled]
+            page.locator(button).click()
+            written[toggled] = True
+        page.locator(f'[data-level="{level}"]').click()
+        page.evaluate("() => document.querySelectorAll('#graph .sel').forEach("
+                      "e => e.classList.remove('sel'))")  # fmt: skip
+        text = json.dumps(diagram(report, replace(options, **written)))  # type: ignore[arg-type]
+        # The page's numbers have six digits.
+        data = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.6g}"))
+        box = page.locator("#graph").bounding_box()
+        assert box is not None
+        opened = [bool(x) for x in data["open"][level]]
+        ours = static_marks(data, opened, box["width"] / box["height"])
+        theirs = page.evaluate(MARKS)
+        assert [m[0] for m in ours] == [t[0] for t in theirs]
+        for (tag, mine, words), (_, other, told) in zip(ours, theirs, strict=True):
+            assert words == told
+            other = {key: value for key, value in other.items() if key not in LIVE}
+            assert set(mine) == set(other), (tag, mine, other)
+            for key, value in mine.items():
+                assert same(value, other[key]), (tag, key, value, other[key])
+
+
 def test_moving_zooming_and_fitting(open_page: Open) -> None:
     page = open_page(render_html(synthetic.resnet18(), RenderOptions())).page
     view = page.locator("#graph .view")
     start = view.get_attribute("transform")
+    page.keyboard.press("Escape")
     page.locator("#graph").focus()
     for key in ("+", "ArrowLeft", "ArrowDown"):
         before = view.get_attribute("transform")

@@ -226,9 +226,8 @@ def test_hostile_names_are_only_text(open_page: Open) -> None:
 def test_without_scripts_the_numbers_are_there(open_page: Open, resnet50: bytes) -> None:
     page = open_page(resnet50, java_script_enabled=False).page
     text = page.locator("main").inner_text()
-    for wanted in ("25.6 M", "12 identity, 4 projection", "layer4.2.conv3", "needs JavaScript"):
+    for wanted in ("25.6 M", "12 identity, 4 projection", "layer4.2.conv3"):
         assert wanted in text
-    assert not page.locator(".workspace").is_visible()
 
 
 def test_a_diagram_only_page_works(open_page: Open) -> None:
@@ -251,7 +250,7 @@ def test_a_page_prints_light_and_without_controls(open_page: Open, resnet50: byt
 
 
 def test_it_runs_in_a_sandboxed_notebook_frame(open_page: Open) -> None:
-    from resnet_viz.reporting.show import mimebundle
+    from resnet_viz.reporting import mimebundle
 
     bundle = mimebundle(synthetic.resnet18())["text/html"]
     opened = open_page(f"<!doctype html><title>notebook</title>{bundle}".encode())

@@ -48,3 +48,22 @@ def test_one_transfer_per_batch() -> None:
     with Transfers() as seen:
         rv.gradient_flow(model, batch_size=2)
     assert seen.count == 1
+
+
+def test_op_times_on_the_accelerator_wait_for_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[object] = []
+    wait = torch.accelerator.synchronize
+
+    def counted(device: object = None) -> None:
+        waits.append(device)
+        wait(device)
+
+    monkeypatch.setattr(torch.accelerator, "synchronize", counted)
+    report = rv.report("resnet20", sections=(), times=True, device="auto")
+    times = report.op_times
+    assert times is not None
+    assert times.device != "cpu"
+    assert [row.op for row in times.ops] == [op.id for op in report.graph.ops]
+    assert all(0 < row.seconds < 1 for row in times.ops)
+    assert 0 < times.forward < 5
+    assert len(waits) == 1

@@ -12,7 +12,7 @@ from math import comb
 from typing import Any
 
 from resnet_viz.analysis.chain import chain_of
-from resnet_viz.core.comparison import Alignment, Comparison, Pair
+from resnet_viz.core.comparison import Alignment, Comparison, Difference, Pair
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.forward_facts import Activity, Detached, NonFinite, NormMode
 from resnet_viz.core.gradient_flow import Cosine, GradientFlow, UnitRatios
@@ -24,6 +24,7 @@ from resnet_viz.core.history import (
     WatchedActivation,
     WatchedParameter,
 )
+from resnet_viz.core.op_times import OpTime, OpTimes
 from resnet_viz.core.paths import PathGradients, PathLengths, SampledLength
 from resnet_viz.core.propagation import (
     BlockSignal,
@@ -172,6 +173,18 @@ def propagation(n: int = 16, *, loss: bool = True, evil: str = "") -> SignalProp
     )  # fmt: skip
 
 
+def op_times(n: int = 70, evil: str = "") -> OpTimes:
+    """Times of a small net whose every fifth call is slow."""
+    ops = tuple(
+        OpTime(op=OpId(f"layer{i}{evil}/conv2d#0"), seconds=(1 + 9 * (i % 5 == 0)) * 1e-4)
+        for i in range(n)
+    )
+    return OpTimes(
+        model=evil or "resnet20", mode="eval", data=f"x 1×3×32×32 {evil}".strip(), device="cpu",
+        threads=2, repeats=5, forward=0.03, watched=0.033, ops=ops,
+    )  # fmt: skip
+
+
 def equipped(report: Report, *, evil: str = "") -> Report:
     """The report with everything that can be measured."""
     rest = report.measurements[1:]
@@ -255,8 +268,25 @@ def comparison(a: Report | None = None, b: Report | None = None, *, evil: str = 
         Pair(a="", b=y.module, b_ops=y.ops, b_kind=y.title, same="only")
         for y in theirs[len(ours) :]
     ]
+    told = [
+        Difference(
+            kind="changed", path_a=pair.a, path_b=pair.b, what=what, a=before, b=after,
+            delta=delta, pair=k,
+        )
+        for k, pair in enumerate(pairs)
+        if pair.same == "changed"
+        for what, before, after, delta in (
+            ("block", pair.a_kind, pair.b_kind, None), ("channels", "64", f"256{evil}", None),
+            ("params", "73984", "75008", 1024),
+        )
+    ]
+    told += [
+        Difference(kind="added", path_a="", path_b=pair.b, what="part", b=pair.b_kind,
+                   delta=70400, pair=k)
+        for k, pair in enumerate(pairs) if pair.same == "only"
+    ]  # fmt: skip
     return Comparison(
-        a=a, b=b, alignment=Alignment(pairs=tuple(pairs)),
+        a=a, b=b, alignment=Alignment(pairs=tuple(pairs)), differences=tuple(told),
         provenance=Provenance(tool="resnet-viz 0", input="1×3×224×224"),
     )  # fmt: skip
 
@@ -296,6 +326,7 @@ def hostile(evil: str) -> list[Any]:
     bad = replace(signals.blocks[0].output, variance=math.nan, squared_mean=-1.0, second=math.inf)
     return [
         broken_flow(evil),
+        replace(op_times(evil=evil), forward=0.0, watched=math.inf, ops=op_times(6, evil).ops),
         replace(lengths, norms=(math.nan, math.inf, 0.0, *lengths.norms[3:]), residual=math.nan),
         replace(
             signals,
@@ -310,6 +341,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "gradient flow": lambda: flow(synthetic.resnet18()),
     "path gradients": paths,
     "signal propagation": propagation,
+    "op times": op_times,
     "history": lambda: history(12, 6),
     "comparison": comparison,
 }

@@ -168,7 +168,7 @@ def test_a_notebook_shows_the_sheet_itself(found: Attributions) -> None:
         "guided backprop, layer Grad-CAM, LRP"
     )
     assert bundle["image/svg+xml"].startswith("<svg")
-    assert 'sandbox="allow-scripts"' in bundle["text/html"]
+    assert 'sandbox="allow-scripts' in bundle["text/html"]
     assert "view-masked" in bundle["text/html"]
     assert found._repr_mimebundle_().keys() == bundle.keys()
 

@@ -13,7 +13,7 @@ from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting import fonts
 from resnet_viz.reporting.diagram import diagram, gradient_step
 from tests.reporting import synthetic
-from tests.reporting.test_layout import random_report
+from tests.reporting.layout_nets import at_random
 
 SIZES = {"title": (12, True), "meta": (10.5, False), "sub": (10.5, False), "chip-text": (10, True)}
 
@@ -162,7 +162,7 @@ def test_fit_cuts_only_what_is_too_long(tail: bool) -> None:
 
 def test_random_graphs_keep_every_edge() -> None:
     for seed in range(30):
-        report = random_report(seed)
+        report = at_random(seed)
         data = diagram(report, RenderOptions())
         ids = [n["id"] for n in data["nodes"]]
         drawn_edges = {(ids[e[0]], ids[e[1]]) for e in data["edges"]}

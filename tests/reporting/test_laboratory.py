@@ -472,7 +472,7 @@ def test_a_comparison_counts_its_pairs_and_shows_both() -> None:
     assert page.verdict == "Of 16 pairs: 1 equal, 7 changed, 8 only in B"
     table = next(t for s in page.sections for t in s.tables if s.key == "parts")
     assert len(table.rows) == len(value.alignment.pairs)
-    assert [row[2] for row in table.rows].count("only in B") == 8
+    assert [row[2] for row in table.rows].count("+ only in B") == 8
     for figure in page.figures:
         names = {s.name for panel in figure.panels for s in panel.series}
         assert names == {"resnet18", "resnet50"}
@@ -485,7 +485,8 @@ def test_a_model_beside_itself_is_equal_and_told_apart() -> None:
     one = synthetic.resnet18()
     value = laboratory.comparison(one, one)
     pairs = tuple(replace(p, same="equal", changes=()) for p in value.alignment.pairs)
-    page = view_of(replace(value, alignment=replace(value.alignment, pairs=pairs)), AUTO)
+    equal = replace(value, alignment=replace(value.alignment, pairs=pairs), differences=())
+    page = view_of(equal, AUTO)
     assert page.verdict == "All 8 parts are equal"
     assert page.title == "resnet18 (A) and resnet18 (B)"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from resnet_viz.analysis import annotate
 from resnet_viz.core.errors import UserError
-from resnet_viz.core.report import RenderOptions
+from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.schema import from_json
 from resnet_viz.reporting import (
     RENDERERS,
@@ -303,12 +305,34 @@ def test_a_notebook_gets_a_page_in_a_frame_of_its_own():
     bundle = mimebundle(report)
     assert set(bundle) == {"text/html", "image/svg+xml", "text/plain"}
     frame = bundle["text/html"]
-    assert frame.count("<") == 2  # <iframe ...></iframe> and nothing that escaped from it
+    # Ours, and nothing that escaped from a name.
+    assert re.findall(r"<(\w+)", frame) == ["div", "div", "img", "p", "iframe"]
     srcdoc = frame.partition('srcdoc="')[2].partition('"')[0]
     assert html.unescape(srcdoc).encode() == render(report, "html")
-    assert 'sandbox="allow-scripts"' in frame
+    assert 'sandbox="allow-scripts' in frame
+    assert "same-origin" not in frame
     assert "1 skip" in bundle["text/plain"]
     assert "\n" not in bundle["text/plain"]
+
+
+def test_a_bare_graph_shows_its_diagram_and_nothing_else():
+    graph = REPORT.graph
+    bundle = graph._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(graph)
+    assert bundle["image/svg+xml"].count("layer") >= 8
+    assert graph._mime_() == ("text/html", bundle["text/html"])
+    page = html.unescape(bundle["text/html"].partition('srcdoc="')[2].partition('"')[0])
+    assert 'class="framed nojs' in page
+    assert 'id="flow"' not in page
+    assert len(bundle["text/html"]) < len(mimebundle(REPORT)["text/html"])
+
+
+def test_a_graph_saves_what_its_report_would(tmp_path):
+    graph = REPORT.graph
+    plain = Report(graph=graph, structure=annotate(graph))
+    for suffix in (".svg", ".mmd", ".graphml"):
+        written = graph.save(tmp_path / f"net{suffix}")
+        assert written.read_bytes() == render(plain, suffix)
 
 
 def test_jupyter_finds_the_bundle():

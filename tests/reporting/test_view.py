@@ -17,7 +17,7 @@ from resnet_viz.core.finding import Severity
 from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import scientific
-from resnet_viz.reporting import explain
+from resnet_viz.reporting.explain.note import power
 from resnet_viz.reporting.tables import Facts
 from resnet_viz.reporting.view import view
 from tests.reporting import synthetic
@@ -293,7 +293,7 @@ def test_numbers_in_tables_are_text_of_at_most_four_digits(page: dict[str, Any])
 
 @given(st.integers(-3000, 3000))
 def test_powers_are_right_where_no_float_holds_them(n: int) -> None:
-    text = explain._power(2.0, n)
+    text = power(2.0, n)
     if abs(n) * math.log10(2) < 300:
         assert text == scientific(2.0**n)
     else:

@@ -12,6 +12,7 @@ from resnet_viz.analysis.flow_graph import FlowGraph, flow_of
 from resnet_viz.analysis.rules import Thresholds, flow_in
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.graph import ModelGraph, OpId
+from resnet_viz.core.message import Message, join, say, say_n
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import count, percent
@@ -47,30 +48,40 @@ def find_dead(
     causes = [a for a in rows if graph.position(a.op) not in behind]
     worst = max(causes, key=lambda a: a.dead or 0.0)
     dead = round((worst.dead or 0.0) * worst.units)
-    others = f", and in {count(len(causes) - 1, 'more layer')}" if len(causes) > 1 else ""
     lost = sum(p.name in explained for p in flow.parameters)
-    costs = (
-        f"; {count(lost, 'parameter gets', 'parameters get')} exactly zero gradient for it"
-        if lost
-        else ""
-    )
+    parts: list[Message] = [
+        say(
+            "{dead} of {units} of {layer} are above zero in less than 1 % of the places (batch "
+            "and space)",
+            dead=dead, units=count(worst.units, "unit"), layer=worst.op,
+        )
+    ]  # fmt: skip
+    if len(causes) > 1:
+        parts.append(say_n("so it is in {n} more layer", "so it is in {n} more layers",
+                           len(causes) - 1))  # fmt: skip
+    if lost:
+        parts.append(say_n("{n} parameter gets exactly zero gradient for it",
+                           "{n} parameters get exactly zero gradient for it", lost))  # fmt: skip
     return (
         Finding(
             severity="warning",
-            what="dead units",
+            what=say("dead units"),
             where=tuple(a.op for a in causes),
-            evidence=(
-                f"{dead} of {count(worst.units, 'unit')} of {worst.op}{others} are above zero in "
-                f"less than 1 % of the places (batch and space){costs}"
+            evidence=join("; ", parts),
+            threshold=say(
+                "{part} of the units by three standard errors: {limit} of {units}",
+                part=percent(thresholds.dead_units),
+                units=worst.units,
+                limit=percent(dead_limit(worst.units, thresholds)),
             ),
-            threshold=(
-                f"{percent(thresholds.dead_units)} of the units by three standard errors: "
-                f"{percent(dead_limit(worst.units, thresholds))} of {worst.units}"
+            source=say(
+                "Amazon SageMaker Debugger, rule DeadRelu: a unit that is active in less than 1 %, "
+                "a layer of which more than 50 % are dead; the standard errors are ours"
             ),
-            source="Amazon SageMaker Debugger, rule DeadRelu: a unit that is active in less than "
-            "1 %, a layer of which more than 50 % are dead; the standard errors are ours",
-            remedy="look for a large negative bias or shift before it; use a smaller learning "
-            "rate, a leaky ReLU, or normalisation before the activation",
+            remedy=say(
+                "look for a large negative bias or shift before it; use a smaller learning rate, "
+                "a leaky ReLU, or normalisation before the activation"
+            ),
             explains=tuple(dict.fromkeys((*explained, *(a.op for a in rows)))),
         ),
     )
@@ -119,25 +130,30 @@ def find_saturated(
     if not rows:
         return ()
     worst = max(rows, key=lambda a: a.saturated or 0.0)
-    others = f", and of {count(len(rows) - 1, 'more layer')}" if len(rows) > 1 else ""
+    evidence: Message = say(
+        "{part} of the outputs of {layer} lie where the slope is below 5 % of its largest",
+        part=percent(worst.saturated or 0.0), layer=worst.op,
+    )  # fmt: skip
+    if len(rows) > 1:
+        more = say_n("so it is in {n} more layer", "so it is in {n} more layers", len(rows) - 1)
+        evidence = join("; ", [evidence, more])
     ops = [a.op for a in rows]
     return (
         Finding(
             severity="warning",
-            what="saturated units",
+            what=say("saturated units"),
             where=tuple(ops),
-            evidence=(
-                f"{percent(worst.saturated or 0.0)} of the outputs of {worst.op}{others} lie "
-                "where the slope is below 5 % of its largest"
-            ),
-            threshold=f"more than {percent(thresholds.saturated)} of the outputs",
-            source=(
+            evidence=evidence,
+            threshold=say("more than {part} of the outputs", part=percent(thresholds.saturated)),
+            source=say(
                 "ours, after Glorot & Bengio 2010: at 5 % of the slope a layer passes back a "
                 "twentieth. Amazon SageMaker Debugger's rules (|x| > 9.4999 for tanh, 23 for "
                 "sigmoid) wait for a slope of 2e-8 and 1e-10"
             ),
-            remedy="make what comes in smaller: Xavier initialisation, normalisation before it, "
-            "a smaller bias or learning rate; or use an activation that does not saturate",
+            remedy=say(
+                "make what comes in smaller: Xavier initialisation, normalisation before it, a "
+                "smaller bias or learning rate; or use an activation that does not saturate"
+            ),
             # A gradient that shrinks or grows towards the input does so because of it.
             explains=(*cut_off(shape, structure, flow, ops), *_upstream(shape, structure, ops)),
         ),

@@ -10,23 +10,24 @@ from resnet_viz.core.finding import Finding
 from resnet_viz.core.forward_facts import NonFinite
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import Message, join, say, say_n
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import count, scientific
 
-_THRESHOLD = "any NaN or infinity in the loss or a gradient"
-_SOURCE = (
+_THRESHOLD = say("any NaN or infinity in the loss or a gradient")
+_SOURCE = say(
     "Amazon SageMaker Debugger, rule ExplodingTensor; the place by our own rule: the first "
     "call that is given finite numbers and gives others"
 )
 _FORWARD_REMEDIES = {
-    "log": "keep its argument away from zero: log(x + eps), log1p, log_softmax",
-    "div": "keep the denominator away from zero: clamp it, or add an epsilon",
-    "sqrt": "keep its argument above zero",
-    "exp": "subtract the maximum first, or use logsumexp or softmax",
-    "softmax": "a row that is masked out entirely has no softmax: leave it one place",
+    "log": say("keep its argument away from zero: log(x + eps), log1p, log_softmax"),
+    "div": say("keep the denominator away from zero: clamp it, or add an epsilon"),
+    "sqrt": say("keep its argument above zero"),
+    "exp": say("subtract the maximum first, or use logsumexp or softmax"),
+    "softmax": say("a row that is masked out entirely has no softmax: leave it one place"),
 }
-_BACKWARD_REMEDY = (
+_BACKWARD_REMEDY = say(
     "the derivative is infinite or 0·∞ there: add an epsilon inside the root, norm or "
     "logarithm, and clean the argument before the function, not its result with where()"
 )
@@ -65,24 +66,41 @@ def _forward(graph: ModelGraph, flow: GradientFlow, rows: Sequence[NonFinite]) -
     if first.op not in graph:
         return _loss(flow)
     kind = graph[first.op].kind
-    verb = "passes" if first.later == 1 else "pass"
-    passing = f"; {count(first.later, 'later call')} only {verb} it on" if first.later else ""
     if first.parameter:
-        evidence = f"{first.parameter} holds {first.value} before the first step{passing}"
-        remedy = "look at where the weights come from: a diverged run, or a bad conversion"
+        begins = say(
+            "{parameter} holds {value} before the first step",
+            parameter=first.parameter,
+            value=first.value,
+        )
+        remedy = say("look at where the weights come from: a diverged run, or a bad conversion")
     elif kind == "input":
-        evidence = f"{first.op} holds {first.value} itself{passing}"
-        remedy = "clean the data before they reach the model"
+        begins = say("{input} holds {value} itself", input=first.op, value=first.value)
+        remedy = say("clean the data before they reach the model")
     else:
-        evidence = f"{first.op} makes {first.value} of {_range(first)}{passing}"
-        remedy = _FORWARD_REMEDIES.get(kind, "look at what this call does with extreme values")
+        begins = say(
+            "{op} makes {value} of {values}", op=first.op, value=first.value, values=_range(first)
+        )
+        remedy = _FORWARD_REMEDIES.get(kind, say("look at what this call does with extreme values"))
+    parts = [begins]
+    if first.later:
+        parts.append(
+            say_n(
+                "{n} later call only passes it on", "{n} later calls only pass it on", first.later
+            )
+        )
     if len(rows) > 1:
-        evidence += f"; it begins in {count(len(rows) - 1, 'other place')} as well"
+        parts.append(
+            say_n(
+                "it begins in {n} other place as well",
+                "it begins in {n} other places as well",
+                len(rows) - 1,
+            )
+        )
     return Finding(
         severity="error",
-        what="non-finite value",
+        what=say("non-finite value"),
         where=tuple(dict.fromkeys(n for row in rows for n in (row.parameter, row.op) if n)),
-        evidence=evidence,
+        evidence=join("; ", parts),
         threshold=_THRESHOLD,
         source=_SOURCE,
         remedy=remedy,
@@ -96,21 +114,27 @@ def _backward(
     if rows:
         first = rows[0]
         where: tuple[str, ...] = tuple(dict.fromkeys(row.op for row in rows))
-        evidence = (
-            f"the loss is finite; on the way back {first.op} makes {first.value} of a gradient "
-            f"with {_range(first)}; {count(len(broken), 'parameter')} of {len(flow.parameters)} "
-            "get it"
+        evidence = say(
+            "the loss is finite; on the way back {op} makes {value} of a gradient with {values}; "
+            "{broken} of {all} get it",
+            op=first.op,
+            value=first.value,
+            values=_range(first),
+            broken=count(len(broken), "parameter"),
+            all=len(flow.parameters),
         )
     else:
         last = (bad or broken)[-1]
         where = (last,)
-        evidence = (
-            f"{count(len(bad), 'call')} of {len(flow.calls)} got NaN or infinite gradients; "
-            f"on the way back the first is {last}"
+        evidence = say(
+            "{bad} of {all} got NaN or infinite gradients; on the way back the first is {last}",
+            bad=count(len(bad), "call"),
+            all=len(flow.calls),
+            last=last,
         )
     return Finding(
         severity="error",
-        what="non-finite gradient",
+        what=say("non-finite gradient"),
         where=where,
         evidence=evidence,
         threshold=_THRESHOLD,
@@ -123,13 +147,16 @@ def _backward(
 def _loss(flow: GradientFlow) -> Finding:
     return Finding(
         severity="error",
-        what="non-finite value",
+        what=say("non-finite value"),
         where=("loss",),
-        evidence=f"the loss ({flow.loss.name}) is {scientific(flow.loss.value)}, while all that "
-        "the model gives it is finite",
+        evidence=say(
+            "the loss ({loss}) is {value}, while all that the model gives it is finite",
+            loss=flow.loss.name,
+            value=scientific(flow.loss.value),
+        ),
         threshold=_THRESHOLD,
         source=_SOURCE,
-        remedy="look at the loss function: a logarithm of zero, or a sum that is too large",
+        remedy=say("look at the loss function: a logarithm of zero, or a sum that is too large"),
         explains=("",),
     )
 
@@ -143,9 +170,11 @@ def _is_mask(graph: ModelGraph, row: NonFinite) -> bool:
     return any(isinstance(value, float) and math.isinf(value) for value in values)
 
 
-def _range(row: NonFinite) -> str:
+def _range(row: NonFinite) -> Message:
     if row.low is None or row.high is None:
-        return "finite values"
+        return say("finite values")
     if row.low == row.high:
-        return f"nothing but {scientific(row.low)}"
-    return f"values between {scientific(row.low)} and {scientific(row.high)}"
+        return say("nothing but {value}", value=scientific(row.low))
+    return say(
+        "values between {low} and {high}", low=scientific(row.low), high=scientific(row.high)
+    )

@@ -9,11 +9,12 @@ from resnet_viz.core.errors import listed
 from resnet_viz.core.finding import Finding, Severity
 from resnet_viz.core.forward_facts import NormMode
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import Message, join, say
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import count
 
-_IOFFE = "Ioffe & Szegedy 2015: batch statistics in training, running ones at inference"
+_IOFFE = say("Ioffe & Szegedy 2015: batch statistics in training, running ones at inference")
 
 
 def find_wrong_norms(
@@ -51,11 +52,15 @@ def find_wrong_norms(
 
 
 def _finding(
-    norms: Sequence[NormMode], severity: Severity, evidence: str, threshold: str, remedy: str
+    norms: Sequence[NormMode],
+    severity: Severity,
+    evidence: Message,
+    threshold: Message,
+    remedy: Message,
 ) -> Finding:
     return Finding(
         severity=severity,
-        what="normalisation in the wrong mode",
+        what=say("normalisation in the wrong mode"),
         where=tuple(n.module for n in norms),
         evidence=evidence,
         threshold=threshold,
@@ -66,19 +71,24 @@ def _finding(
 
 
 def _named(norms: Sequence[NormMode]) -> str:
-    return f"({listed([n.module or n.type_name for n in norms], 3)})"
+    return listed([n.module or n.type_name for n in norms], 3)
 
 
 def _fresh(norms: Sequence[NormMode], total: int, mode: str) -> Finding:
     return _finding(
         norms,
         "warning",
-        f"{len(norms)} of {count(total, 'normalisation layer')} normalise by running statistics "
-        f"that nothing has touched yet, mean 0 and variance 1 {_named(norms)}: they do nothing",
-        "running statistics in use that are exactly what they start as",
-        "call model.train() before training: these layers are in eval mode"
+        say(
+            "{n} of {layers} normalise by running statistics that nothing has touched yet, mean 0 "
+            "and variance 1 ({names}): they do nothing",
+            n=len(norms),
+            layers=count(total, "normalisation layer"),
+            names=_named(norms),
+        ),
+        say("running statistics in use that are exactly what they start as"),
+        say("call model.train() before training: these layers are in eval mode")
         if mode == "train"
-        else "measure in train mode, or load the statistics that belong to the weights",
+        else say("measure in train mode, or load the statistics that belong to the weights"),
     )
 
 
@@ -86,11 +96,18 @@ def _stale(norms: Sequence[NormMode], total: int) -> Finding:
     return _finding(
         norms,
         "note",
-        f"{len(norms)} of {count(total, 'normalisation layer')} are in eval mode within a net in "
-        f"train mode, while their scale and shift are trained {_named(norms)}",
-        "train mode outside, eval mode inside, affine parameters not frozen",
-        "nothing, if the statistics are kept on purpose (small batches, fine-tuning); else call "
-        "model.train()",
+        say(
+            "{n} of {layers} are in eval mode within a net in train mode, while their scale and "
+            "shift are trained ({names})",
+            n=len(norms),
+            layers=count(total, "normalisation layer"),
+            names=_named(norms),
+        ),
+        say("train mode outside, eval mode inside, affine parameters not frozen"),
+        say(
+            "nothing, if the statistics are kept on purpose (small batches, fine-tuning); else "
+            "call model.train()"
+        ),
     )
 
 
@@ -98,30 +115,41 @@ def _loud(norms: Sequence[NormMode], total: int) -> Finding:
     return _finding(
         norms,
         "warning",
-        f"{len(norms)} of {count(total, 'normalisation layer')} are in train mode within a net in "
-        f"eval mode {_named(norms)}: each sample's result depends on its batch",
-        "eval mode outside, train mode inside",
-        "call model.eval()",
+        say(
+            "{n} of {layers} are in train mode within a net in eval mode ({names}): each sample's "
+            "result depends on its batch",
+            n=len(norms),
+            layers=count(total, "normalisation layer"),
+            names=_named(norms),
+        ),
+        say("eval mode outside, train mode inside"),
+        say("call model.eval()"),
     )
 
 
 def _few(norms: Sequence[NormMode], thresholds: Thresholds) -> Finding:
     worst = min(norms, key=lambda n: n.places)
-    pair = "two values become +1 and −1 whatever they are, and pass no gradient back"
+    evidence: Message = say(
+        "{layers} in train mode; {worst} takes its statistics over {values} per channel",
+        layers=count(len(norms), "layer"),
+        worst=worst.module or worst.type_name,
+        values=count(worst.places, "value"),
+    )
+    if worst.places == 2:
+        pair = say("two values become +1 and −1 whatever they are, and pass no gradient back")
+        evidence = join(": ", [evidence, pair])
     return Finding(
         severity="warning",
-        what="too few values to normalise",
+        what=say("too few values to normalise"),
         where=tuple(n.module for n in norms),
-        evidence=(
-            f"{count(len(norms), 'layer')} in train mode; {worst.module or worst.type_name} takes "
-            f"its statistics over {count(worst.places, 'value')} per channel"
-            + (f": {pair}" if worst.places == 2 else "")
+        evidence=evidence,
+        threshold=say(
+            "fewer than {n} values per channel (batch and space)", n=thresholds.norm_places
         ),
-        threshold=f"fewer than {thresholds.norm_places} values per channel (batch and space)",
-        source=(
+        source=say(
             "ours: of n values, mean and scale take two degrees of freedom, so that n = 2 leaves "
             "none; Wu & He 2018 (Group Normalization) show what small batches cost"
         ),
-        remedy="use a larger batch or input, group norm, or running statistics",
+        remedy=say("use a larger batch or input, group norm, or running statistics"),
         explains=("",),
     )

@@ -8,9 +8,10 @@ from resnet_viz.analysis.rules import Thresholds
 from resnet_viz.core.errors import listed
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import say, say_n
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
-from resnet_viz.core.units import count, shape
+from resnet_viz.core.units import shape
 
 
 def find_raised(
@@ -24,17 +25,31 @@ def find_raised(
     if failure is None:
         return ()
     shapes = listed([shape(spec.shape) for spec in failure.inputs])
-    met = f" on {shapes}" if shapes else ""
     before = len(graph) - bool(failure.op)
-    ran = f"{count(before, 'operation')} had run" if before else "no operation had run"
+    ran = (
+        say_n("{n} operation had run before it", "{n} operations had run before it", before)
+        if before
+        else say("no operation had run before it")
+    )
+    evidence = (
+        say(
+            "{error}, {place} on {shapes}; {ran}",
+            error=failure.error,
+            place=failure.place,
+            shapes=shapes,
+            ran=ran,
+        )
+        if shapes
+        else say("{error}, {place}; {ran}", error=failure.error, place=failure.place, ran=ran)
+    )
     return (
         Finding(
             severity="error",
-            what="forward raised",
+            what=say("forward raised"),
             where=(failure.op or failure.module or "the root module",),
-            evidence=f"{failure.error}, {failure.place}{met}; {ran} before it",
-            threshold="any exception that leaves forward",
-            source="this run",
+            evidence=evidence,
+            threshold=say("any exception that leaves forward"),
+            source=say("this run"),
             remedy=failure.hint,
         ),
     )

@@ -10,6 +10,7 @@ from resnet_viz.analysis.rules import Thresholds, flow_in
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import Message, say
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import scientific
@@ -38,27 +39,48 @@ def find_depth_slope(
     return (
         Finding(
             severity="warning",
-            what="exploding gradient" if grows else "vanishing gradient",
+            what=say("exploding gradient") if grows else say("vanishing gradient"),
             where=(slope.ops[0], slope.ops[-1]),
-            evidence=(
-                f"on the way back through {slope.depths[-1] - slope.depths[0]} layers the gradient "
-                f"norm {'grows' if grows else 'shrinks'} by a factor of {factor:.3g} per layer: "
-                f"{scientific(slope.norms[-1])} at {slope.ops[-1]}, "
-                f"{scientific(slope.norms[0])} at {slope.ops[0]}"
-            ),
-            threshold=(
-                f"a fitted factor of at least {thresholds.depth_factor:g} per layer and "
-                f"{thresholds.depth_range:g} over the whole depth"
+            evidence=_evidence(slope, grows, factor),
+            threshold=say(
+                "a fitted factor of at least {factor} per layer and {range} over the whole depth",
+                factor=f"{thresholds.depth_factor:g}",
+                range=f"{thresholds.depth_range:g}",
             ),
             source=_GROWS_SOURCE if grows else _SHRINKS_SOURCE,
             remedy=(
-                "add skip paths around every two or three layers; without them use warm-up and "
-                "a smaller learning rate, or an initialisation that makes up for batch norm"
+                say(
+                    "add skip paths around every two or three layers; without them use warm-up "
+                    "and a smaller learning rate, or an initialisation that makes up for batch "
+                    "norm"
+                )
                 if grows
-                else "use ReLU with He initialisation, normalisation or skip paths"
+                else say("use ReLU with He initialisation, normalisation or skip paths")
             ),
             explains=_odd_steps(flow) + (() if grows else _underflow(graph, slope, flow)),
         ),
+    )
+
+
+def _evidence(slope: DepthSlope, grows: bool, factor: float) -> Message:
+    facts = {
+        "n": slope.depths[-1] - slope.depths[0],
+        "factor": f"{factor:.3g}",
+        "last": scientific(slope.norms[-1]),
+        "last_at": slope.ops[-1],
+        "first": scientific(slope.norms[0]),
+        "first_at": slope.ops[0],
+    }
+    if grows:
+        return say(
+            "on the way back through {n} layers the gradient norm grows by a factor of {factor} "
+            "per layer: {last} at {last_at}, {first} at {first_at}",
+            **facts,
+        )
+    return say(
+        "on the way back through {n} layers the gradient norm shrinks by a factor of {factor} "
+        "per layer: {last} at {last_at}, {first} at {first_at}",
+        **facts,
     )
 
 
@@ -80,13 +102,13 @@ def _underflow(graph: ModelGraph, slope: DepthSlope, flow: GradientFlow) -> tupl
     return tuple(name for name in zero_parameters(flow) if name in early)
 
 
-_GROWS_SOURCE = (
+_GROWS_SOURCE = say(
     "Yang et al. 2019 (A Mean Field Theory of Batch Normalization): batch norm and ReLU "
     "multiply the squared norm by π/(π−1) = 1.467 per layer, the norm by 1.211; a step that "
     "is right for one end (update 1e-3 of the weights, cs231n) is as large as the weights "
     "themselves where the gradient is 1e3 times larger"
 )
-_SHRINKS_SOURCE = (
+_SHRINKS_SOURCE = say(
     "Glorot & Bengio 2010; Schoenholz et al. 2017 (Deep Information Propagation): below "
     "χ = 1 the gradient shrinks exponentially with depth; the sigmoid's slope is at most 1/4; "
     "a step that is right for one end (update 1e-3 of the weights, cs231n) leaves the other "

@@ -11,6 +11,7 @@ from resnet_viz.core.errors import listed
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.gradient_flow import GradientFlow, ParameterGradient
 from resnet_viz.core.graph import ModelGraph, OpId
+from resnet_viz.core.message import Message, join, say
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Skip, Structure
 from resnet_viz.core.units import count, percent, scientific
@@ -79,24 +80,28 @@ def find_starved_skips(
     return (
         Finding(
             severity="warning",
-            what="skip starved",
+            what=say("skip starved"),
             where=tuple(s.skip.join for s in starved),
-            evidence=(
-                f"{count(len(starved), 'skip')}; the worst is {worst.skip.id}: its shortcut "
-                f"carries {percent(worst.share)} of the fork's gradient, "
-                f"{scientific(worst.over_skip / worst.over_branch)} of the branch's norm"
+            evidence=say(
+                "{skips}; the worst is {worst}: its shortcut carries {share} of the fork's "
+                "gradient, {ratio} of the branch's norm",
+                skips=count(len(starved), "skip"),
+                worst=worst.skip.id,
+                share=percent(worst.share),
+                ratio=scientific(worst.over_skip / worst.over_branch),
             ),
-            threshold=(
-                f"gradient norm over the shortcut below {thresholds.skip_to_branch:g} of the "
-                f"branch's, {percent(thresholds.skip_to_branch**2)} of its energy; below a tenth "
-                "of that for a projection, as few blocks have one"
+            threshold=say(
+                "gradient norm over the shortcut below {ratio} of the branch's, {energy} of its "
+                "energy; below a tenth of that for a projection, as few blocks have one",
+                ratio=f"{thresholds.skip_to_branch:g}",
+                energy=percent(thresholds.skip_to_branch**2),
             ),
-            source=(
+            source=say(
                 "He et al. 2016, eq. 8: a shortcut that scales by λ passes λ^L over L blocks, so "
                 "it has to be an identity; at initialisation De & Smith 2020 expect it to carry "
                 "half of the energy or more. The thresholds are ours"
             ),
-            remedy="make the shortcut an identity, or normalise or scale down the branch",
+            remedy=say("make the shortcut an identity, or normalise or scale down the branch"),
         ),
     )
 
@@ -125,30 +130,40 @@ def find_starved_branches(
     worst = min(asleep, key=lambda s: s.over_branch)
     lost = _lost(graph, asleep, flow)
     shut = [p.name for p in lost if p.weight_l2 == 0 and p.stats is None]
-    verb = "is" if len(shut) == 1 else "are"
-    held = f"; {listed(shut, 3)} {verb} zero and frozen" if shut else ""
+    evidence: Message = say(
+        "{branches}; {worst}: the branch sends back {part} of the fork's gradient norm, and none "
+        "of its parameters gets a gradient",
+        branches=count(len(asleep), "branch", "branches"),
+        worst=worst.skip.id,
+        part=scientific(worst.over_branch),
+    )
+    if shut:
+        evidence = join("; ", [evidence, zero_and_frozen(shut)])
     return (
         Finding(
             severity="warning",
-            what="branch starved",
+            what=say("branch starved"),
             where=tuple(s.skip.join for s in asleep),
-            evidence=(
-                f"{count(len(asleep), 'branch', 'branches')}; {worst.skip.id}: the branch sends "
-                f"back {scientific(worst.over_branch)} of the fork's gradient norm, and none of "
-                f"its parameters gets a gradient{held}"
+            evidence=evidence,
+            threshold=say(
+                "gradient norm over the branch at most {ratio} of the shortcut's",
+                ratio=f"{thresholds.branch_to_skip:g}",
             ),
-            threshold=(
-                "gradient norm over the branch at most "
-                f"{thresholds.branch_to_skip:g} of the shortcut's"
-            ),
-            source=(
+            source=say(
                 "ours: LayerScale at 1e-6 (ConvNeXt, Liu et al. 2022), which trains, gives 4e-8; "
                 "the threshold stands two orders of magnitude below"
             ),
-            remedy="look for a scale that is zero and frozen, or for dead activations",
+            remedy=say("look for a scale that is zero and frozen, or for dead activations"),
             explains=tuple(p.name for p in lost),
         ),
     )
+
+
+def zero_and_frozen(names: Sequence[str]) -> Message:
+    """That these parameters are zero and stay so."""
+    if len(names) == 1:
+        return say("{name} is zero and frozen", name=names[0])
+    return say("{names} are zero and frozen", names=listed(names, 3))
 
 
 def awakes(graph: ModelGraph, skip: Skip, flow: GradientFlow) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from resnet_viz.analysis.findings.starving import zero_and_frozen
 from resnet_viz.analysis.findings.waiting import multiplies, waiting
 from resnet_viz.analysis.findings.zeros import boundaries, starts_at_zero, zero_parameters
 from resnet_viz.analysis.flow_graph import FlowGraph, flow_of
@@ -13,6 +14,7 @@ from resnet_viz.core.errors import listed
 from resnet_viz.core.finding import Finding, Severity
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import ModelGraph, Op
+from resnet_viz.core.message import Message, join, say, say_n
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import count, scientific
@@ -22,28 +24,28 @@ from resnet_viz.core.units import count, scientific
 class _Reason:
     what: str
     severity: Severity
-    evidence: str
-    remedy: str
+    evidence: Message
+    remedy: Message
 
 
 _REASONS = {
     "frozen": _Reason(
-        "frozen",
+        say("frozen"),
         "note",
-        "without requires_grad",
-        "nothing, if freezing is meant; else call requires_grad_()",
+        say("without requires_grad"),
+        say("nothing, if freezing is meant; else call requires_grad_()"),
     ),
     "never used": _Reason(
-        "never called",
+        say("never called"),
         "warning",
-        "read by no call of this forward",
-        "call them or remove them: DistributedDataParallel refuses parameters without use",
+        say("read by no call of this forward"),
+        say("call them or remove them: DistributedDataParallel refuses parameters without use"),
     ),
     "not on a path": _Reason(
-        "not on the loss path",
+        say("not on the loss path"),
         "warning",
-        "used, but on no way to the loss",
-        "add what they feed to the loss, or leave it out of the forward",
+        say("used, but on no way to the loss"),
+        say("add what they feed to the loss, or leave it out of the forward"),
     ),
 }
 
@@ -67,12 +69,15 @@ def find_parameters_without_gradient(
             severity=reason.severity,
             what=reason.what,
             where=tuple(groups[key]),
-            evidence=(
-                f"{count(len(groups[key]), 'parameter')} of {len(graph.parameters)} "
-                f"{reason.evidence}: {listed(groups[key], 3)}"
+            evidence=say(
+                "{some} of {all} {how}: {names}",
+                some=count(len(groups[key]), "parameter"),
+                all=len(graph.parameters),
+                how=reason.evidence,
+                names=listed(groups[key], 3),
             ),
-            threshold="a gradient that is absent",
-            source="PyTorch autograd: .grad stays None where no path leads to the loss",
+            threshold=say("a gradient that is absent"),
+            source=say("PyTorch autograd: .grad stays None where no path leads to the loss"),
             remedy=reason.remedy,
             explains=tuple(groups[key]),
         )
@@ -105,15 +110,23 @@ def find_zero_gradients(
     return (
         Finding(
             severity="warning",
-            what="zero gradient",
+            what=say("zero gradient"),
             where=tuple(shape.nodes[edge].id for edge in edges or _first_zeros(shape, flow))
             or tuple(names),
-            evidence=(
-                f"{count(len(names), 'parameter')} of {len(graph.parameters)} with a gradient of "
-                f"exactly zero ({listed(names, 3)}){_why(shape, flow, edges, stuck, frozen)}"
+            evidence=join(
+                "; ",
+                [
+                    say(
+                        "{some} of {all} with a gradient of exactly zero ({names})",
+                        some=count(len(names), "parameter"),
+                        all=len(graph.parameters),
+                        names=listed(names, 3),
+                    ),
+                    *_why(shape, flow, edges, stuck, frozen),
+                ],
             ),
-            threshold="a gradient of which every element is exactly zero",
-            source="chain rule: what is multiplied by zero passes nothing back",
+            threshold=say("a gradient of which every element is exactly zero"),
+            source=say("chain rule: what is multiplied by zero passes nothing back"),
             remedy=_remedy(stuck or frozen, calls),
             explains=tuple(names),
         ),
@@ -136,27 +149,30 @@ def _why(
     edges: Sequence[int],
     stuck: Sequence[str],
     frozen: Sequence[str],
-) -> str:
+) -> list[Message]:
     if not edges:
         loss = starts_at_zero(shape, flow)
-        return ": it is zero already where it leaves the loss" if loss else ""
+        return [say("it is zero already where it leaves the loss")] if loss else []
     op = shape.nodes[edges[0]]
-    stats = flow[op.id]
-    more = f" (and so at {count(len(edges) - 1, 'other call')})" if len(edges) > 1 else ""
-    lost = f": a norm of {scientific(stats.l2)} arrives at {op.id} and only zeros leave it{more}"
-    if stuck:
-        verb = "is" if len(stuck) == 1 else "are"
-        return f"{lost}; {listed(stuck, 3)} {verb} zero too, so that nothing there can ever move"
-    if frozen:
-        return f"{lost}; {listed(frozen, 3)} {'is' if len(frozen) == 1 else 'are'} zero and frozen"
-    return lost
+    norm = scientific(flow[op.id].l2)
+    parts = [say("a norm of {norm} arrives at {op} and only zeros leave it", norm=norm, op=op.id)]
+    if len(edges) > 1:
+        parts.append(say_n("and so at {n} other call", "and so at {n} other calls", len(edges) - 1))
+    if len(stuck) == 1:
+        parts.append(say("{name} is zero too, so that nothing there can ever move", name=stuck[0]))
+    elif stuck:
+        names = listed(stuck, 3)
+        parts.append(say("{names} are zero too, so that nothing there can ever move", names=names))
+    elif frozen:
+        parts.append(zero_and_frozen(frozen))
+    return parts
 
 
-def _remedy(stuck: Sequence[str], ops: Sequence[Op]) -> str:
+def _remedy(stuck: Sequence[str], ops: Sequence[Op]) -> Message:
     if stuck:
-        return "let one factor of the product start at another value than zero, and train it"
+        return say("let one factor of the product start at another value than zero, and train it")
     if not ops:
-        return "look at the loss: a weight of zero, a mask over every target, or underflow"
+        return say("look at the loss: a weight of zero, a mask over every target, or underflow")
     if any("16" in out.dtype for op in ops for out in op.outputs):
-        return "scale the loss up (torch.amp.GradScaler) or use bfloat16: float16 ends at 6e-8"
-    return "look for a factor of zero, a mask that is empty, or a dead activation at that call"
+        return say("scale the loss up (torch.amp.GradScaler) or use bfloat16: float16 ends at 6e-8")
+    return say("look for a factor of zero, a mask that is empty, or a dead activation at that call")

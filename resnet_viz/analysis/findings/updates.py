@@ -12,11 +12,12 @@ from resnet_viz.core.errors import listed
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.gradient_flow import ParameterGradient
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import Message, join, say, say_n
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import count, scientific
 
-RATIO_SOURCE = (
+RATIO_SOURCE = say(
     "cs231n (Neural Networks 3): about 1e-3 of the weights per step; Amazon SageMaker "
     "Debugger, rule WeightUpdateRatio: above 10 or below 1e-8"
 )
@@ -49,33 +50,53 @@ def find_odd_updates(
     if high:
         worst = max(high, key=moving.__getitem__)
         turned = [n for n in high if n in _normalised(shape)]
-        angle = (
-            f"; {count(len(turned), 'of them is', 'of them are')} normalised right after, "
-            "where it is the angle in radians by which the weight turns"
-            if turned
-            else ""
-        )
+        parts = [
+            say(
+                "one step of {optimizer} moves {weights} by more than {limit} of their norm; "
+                "{worst} by {ratio}",
+                optimizer=flow.optimizer,
+                weights=_of(high, moving),
+                limit=f"{thresholds.update_high:g}",
+                worst=worst,
+                ratio=scientific(moving[worst]),
+            )
+        ]
+        if turned:
+            parts.append(
+                say_n(
+                    "{n} of them is normalised right after, where it is the angle in radians by "
+                    "which the weight turns",
+                    "{n} of them are normalised right after, where it is the angle in radians by "
+                    "which the weight turns",
+                    len(turned),
+                )
+            )
         found.append(
             _odd(
-                "update too large",
+                say("update too large"),
                 high,
-                f"one step of {flow.optimizer} moves {_of(high, moving)} by more than "
-                f"{thresholds.update_high:g} of their norm; {worst} by "
-                f"{scientific(moving[worst])}{angle}",
-                f"‖w′ − w‖/‖w‖ above {thresholds.update_high:g}",
-                "lower the learning rate, warm it up, or clip the gradient",
+                join("; ", parts),
+                say("‖w′ − w‖/‖w‖ above {limit}", limit=f"{thresholds.update_high:g}"),
+                say("lower the learning rate, warm it up, or clip the gradient"),
             )
         )
     if low:
         least = min(low, key=moving.__getitem__)
         found.append(
             _odd(
-                "update too small",
+                say("update too small"),
                 low,
-                f"one step of {flow.optimizer} moves {_of(low, moving)} by less than "
-                f"{thresholds.update_low:g} of their norm; {least} by {_by(moving[least])}",
-                f"‖w′ − w‖/‖w‖ below {thresholds.update_low:g}",
-                "raise the learning rate; look at the scale of the loss",
+                say(
+                    "one step of {optimizer} moves {weights} by less than {limit} of their norm; "
+                    "{least} by {ratio}",
+                    optimizer=flow.optimizer,
+                    weights=_of(low, moving),
+                    limit=f"{thresholds.update_low:g}",
+                    least=least,
+                    ratio=_by(moving[least]),
+                ),
+                say("‖w′ − w‖/‖w‖ below {limit}", limit=f"{thresholds.update_low:g}"),
+                say("raise the learning rate; look at the scale of the loss"),
             )
         )
     return tuple(found)
@@ -97,16 +118,21 @@ def find_unheld(
     return (
         Finding(
             severity="warning",
-            what="not in the optimizer",
+            what=say("not in the optimizer"),
             where=tuple(names),
-            evidence=(
-                f"{count(len(names), 'parameter')} of {len(graph.parameters)} get a gradient, but "
-                f"{flow.optimizer} does not hold them: {listed(names, 3)}"
+            evidence=say(
+                "{some} of {all} get a gradient, but {optimizer} does not hold them: {names}",
+                some=count(len(names), "parameter"),
+                all=len(graph.parameters),
+                optimizer=flow.optimizer,
+                names=listed(names, 3),
             ),
-            threshold="a gradient, and no parameter group that it belongs to",
-            source="torch.optim: step() moves what was given to the constructor, nothing else",
-            remedy="give the optimizer model.parameters(), after all layers are made; freeze "
-            "what is not to move",
+            threshold=say("a gradient, and no parameter group that it belongs to"),
+            source=say("torch.optim: step() moves what was given to the constructor, nothing else"),
+            remedy=say(
+                "give the optimizer model.parameters(), after all layers are made; freeze what is "
+                "not to move"
+            ),
             explains=tuple(names),
         ),
     )
@@ -117,13 +143,18 @@ def _unheld(parameter: ParameterGradient) -> bool:
     return asks and parameter.update_ratio is None
 
 
-def _of(names: Sequence[str], moving: dict[str, float]) -> str:
+def _of(names: Sequence[str], moving: dict[str, float]) -> Message:
     middle = scientific(median(moving.values()))
-    return f"{len(names)} of {count(len(moving), 'weight')} (median of all {middle})"
+    return say(
+        "{n} of {weights} (median of all {middle})",
+        n=len(names),
+        weights=count(len(moving), "weight"),
+        middle=middle,
+    )
 
 
 def _by(ratio: float) -> str:
-    return scientific(ratio) if ratio else "nothing: the step is lost in rounding"
+    return scientific(ratio) if ratio else say("nothing: the step is lost in rounding")
 
 
 def _odd(what: str, names: Sequence[str], evidence: str, threshold: str, remedy: str) -> Finding:

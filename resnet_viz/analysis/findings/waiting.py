@@ -16,9 +16,9 @@ from resnet_viz.analysis.rules import Thresholds, flow_in
 from resnet_viz.core.errors import listed
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.graph import ModelGraph, Op, Ref
+from resnet_viz.core.message import say, say_n
 from resnet_viz.core.report import Measurement
 from resnet_viz.core.structure import Structure
-from resnet_viz.core.units import count
 
 _WEIGHT_AT = {"addmm": 2, "layer_norm": 2, "group_norm": 2, "rms_norm": 2, "batch_norm": 3}
 
@@ -39,22 +39,32 @@ def notes_of(
     if flow is None:
         return ()
     held = waiting(flow_of(graph), structure, flow)
-    notes = []
+    notes: list[str] = []
     if held.names:
-        zero = f"{listed(held.gates, 3)} {'is' if len(held.gates) == 1 else 'are'} all zeros"
-        first = "it moves first" if len(held.gates) == 1 else "they move first"
+        gates = listed(held.gates, 3)
         notes.append(
-            f"{count(len(held.names), 'parameter gets', 'parameters get')} exactly zero gradient "
-            f"now because {zero}; {first}, the others follow from the second step on."
+            say_n(
+                "{n} parameter gets exactly zero gradient now because {zeros}, the others follow "
+                "from the second step on.",
+                "{n} parameters get exactly zero gradient now because {zeros}, the others follow "
+                "from the second step on.",
+                len(held.names),
+                zeros=say("{gate} is all zeros; it moves first", gate=gates)
+                if len(held.gates) == 1
+                else say("{gates} are all zeros; they move first", gates=gates),
+            )
         )
     asleep = starved_branches(structure, flow, Thresholds())
     resting = sum(awakes(graph, split.skip, flow) for split in asleep)
     if resting:
-        start = "starts" if resting == 1 else "start"
         notes.append(
-            f"{count(resting, 'residual branch', 'residual branches')} {start} at zero, so that "
-            "all of the gradient takes the shortcut for now (Goyal et al. 2017; Fixup, SkipInit, "
-            "ReZero)."
+            say_n(
+                "{n} residual branch starts at zero, so that all of the gradient takes the "
+                "shortcut for now (Goyal et al. 2017; Fixup, SkipInit, ReZero).",
+                "{n} residual branches start at zero, so that all of the gradient takes the "
+                "shortcut for now (Goyal et al. 2017; Fixup, SkipInit, ReZero).",
+                resting,
+            )
         )
     return tuple(notes)
 

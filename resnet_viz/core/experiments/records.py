@@ -12,7 +12,7 @@ Each result has a main table, which ``.csv`` writes, and may have others:
 - ``LesionStudy``: ``lesions`` (one row per lesion).
 - ``History``: ``parameters`` (one row per watched step and parameter), ``steps``,
   ``activations``, ``findings``.
-- ``Comparison``: ``pairs`` (one row per pair of parts), ``findings`` (of both).
+- ``Comparison``: ``pairs`` (one row per pair of parts), ``differences``, ``findings`` (of both).
 """
 
 from __future__ import annotations

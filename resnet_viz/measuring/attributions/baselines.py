@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_viz.core.errors import UserError
+from resnet_viz.core.message import say
 from resnet_viz.core.units import shape as shape_text
 from resnet_viz.measuring.attributions.maps import is_image
 from resnet_viz.measuring.attributions.subject import Subject
@@ -55,13 +56,13 @@ def baseline_of(subject: Subject, wish: Any, model: nn.Module, seed: int = 0) ->
         t[None] if subject.axis is None else t.movedim(subject.axis, 0) for t in tensors
     )
     if several is not None:
-        return Baseline(tensors=tensors, words=words, drawn=several, drawn_words="those given")
+        return Baseline(tensors=tensors, words=words, drawn=several, drawn_words=say("those given"))
     if wish is None:
         drawn = tuple(
             _around(base[:1], t, seed + k)
             for k, (base, t) in enumerate(zip(samples_first, subject.inputs, strict=True))
         )
-        drawn_words = f"{_DRAWS} draws of noise around {words}"
+        drawn_words = say("{n} draws of noise around {baseline}", n=_DRAWS, baseline=words)
         return Baseline(tensors=tensors, words=words, drawn=drawn, drawn_words=drawn_words)
     # Baselines that are equal count once, but captum wants two.
     rows = 1 if all(bool((b == b[:1]).all()) for b in samples_first) else subject.samples
@@ -78,13 +79,15 @@ def _tensors_of(
         number = (padding or 0) if wish is None else wish
         ids = _like(subject.ids, number, subject.names[0])
         same = int(ids.flatten()[0]) if bool((ids == ids.flatten()[0]).all()) else None
-        words = "the token ids given" if same is None else f"token {same} at every position"
+        words: str = say("the token ids given")
+        if same is not None:
+            words = say("token {n} at every position", n=same)
         embedded = subject.embed(ids).reshape(subject.inputs[0].shape)
         return (embedded,), words, None
     if wish is None:
-        words = "all zeros"
+        words = say("all zeros")
         if any(is_image(t) for t in subject.inputs):
-            words += ", the mean colour where inputs are normalised"
+            words = say("all zeros, the mean colour where inputs are normalised")
         return tuple(map(torch.zeros_like, subject.inputs)), words, None
     given = wish if isinstance(wish, tuple | list) else (wish,) * len(subject.inputs)
     if len(given) != len(subject.inputs):
@@ -95,9 +98,11 @@ def _tensors_of(
             t.mean(0) if subject.axis in (0, None) else t.mean(0)[:, None] for t in several
         )
     pairs = zip(subject.inputs, given, subject.names, strict=True)
-    words = f"all {wish:g}" if isinstance(wish, int | float) else "the one given"
+    words = say("the one given")
+    if isinstance(wish, int | float):
+        words = say("all {n}", n=f"{wish:g}")
     if several is not None:
-        words = f"the mean of the {len(several[0])} given"
+        words = say("the mean of the {n} given", n=len(several[0]))
     return tuple(_like(*pair) for pair in pairs), words, several
 
 

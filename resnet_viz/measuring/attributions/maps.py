@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from resnet_viz.core.attribution import Bar
+from resnet_viz.core.message import Message, say
 from resnet_viz.core.pictures import Heatmap
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import percent, scientific
 
 Fold: TypeAlias = Literal["sum", "magnitude"]
@@ -93,12 +95,18 @@ def bars_of(
         numbers = table.norm(dim=1)
     order = numbers.abs().argsort(descending=True, stable=True)
     kept, rest = order[:MOST_BARS], order[MOST_BARS:]
-    left_out = ""
+    left_out: str = ""
     if len(rest):
-        left_out = f"Shown are the {MOST_BARS} strongest of {len(order)} {noun}s"
-        if fold == "sum":
-            left_out += f"; the others sum to {scientific(float(numbers[rest].sum()))}"
-        left_out += "."
+        several = {"n": MOST_BARS, "all": len(order), "places": word(f"{noun}s")}
+        left_out = (
+            say(
+                "Shown are the {n} strongest of {all} {places}; the others sum to {sum}.",
+                **several,
+                sum=scientific(float(numbers[rest].sum())),
+            )
+            if fold == "sum"
+            else say("Shown are the {n} strongest of {all} {places}.", **several)
+        )
     if noun != "feature" or not len(rest):
         kept = kept.sort().values
     bars = tuple(Bar(label=labels[i], value=float(numbers[i])) for i in kept.tolist())
@@ -132,23 +140,35 @@ class Completeness:
             return None
         return abs(self.delta / self.difference)
 
-    def verdict(self) -> str:
+    def verdict(self) -> Message:
         """How far to trust the sum, in one sentence."""
-        moved = f"{self.symbol} = {scientific(self.difference)}"
-        counted = f", counted from {self.against}" if self.against else ""
+        moved: str = f"{self.symbol} = {scientific(self.difference)}"
+        if self.against:
+            moved = say("{moved}, counted from {baseline}", moved=moved, baseline=self.against)
         if self.relative is None:
             return (
-                f"The score is the same at {self.against}: try another baseline."
+                say(
+                    "The score is the same at {baseline}: try another baseline.",
+                    baseline=self.against,
+                )
                 if self.against
-                else "The score is zero, so there is nothing to hand back."
+                else say("The score is zero, so there is nothing to hand back.")
             )
         if self.relative <= COMPLETE:
-            missed = percent(self.relative) if self.relative >= 0.0005 else "less than 0.1 %"
-            return f"Complete to {missed}: the values sum to {moved}{counted}."
+            missed = percent(self.relative) if self.relative >= 0.0005 else say("less than 0.1 %")
+            return say("Complete to {part}: the values sum to {sum}.", part=missed, sum=moved)
         advice = (
-            f"{self.remedy} before trusting the sum" if self.remedy else "do not read it as a sum"
+            say("{remedy} before trusting the sum", remedy=self.remedy)
+            if self.remedy
+            else say("do not read it as a sum")
         )
-        far = percent(self.relative)
+        far: str = percent(self.relative)
         if self.relative >= 10:
-            far = f"{scientific(self.relative)} times as much"
-        return f"Misses {moved}{counted}, by {far}, more than {percent(COMPLETE)}: {advice}."
+            far = say("{n} times as much", n=scientific(self.relative))
+        return say(
+            "Misses {sum}, by {far}, more than {most}: {advice}.",
+            sum=moved,
+            far=far,
+            most=percent(COMPLETE),
+            advice=advice,
+        )

@@ -19,6 +19,7 @@ from resnet_viz.core.attribution_options import AttributionOptions
 from resnet_viz.core.depth_views import DepthView, Kernels
 from resnet_viz.core.errors import NotApplicableError
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import sentences
 from resnet_viz.core.pictures import Picture
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.relevance import Relevance
@@ -124,7 +125,7 @@ def attribute_inputs(
             relevance=relevance,
             depths=depths,
             kernels=kernels,
-            note=" ".join(filter(None, [note, doubts, refusals.words, why_none, no_depths])),
+            note=sentences(note, doubts, refusals.words, why_none, no_depths),
             device=str(first.device),
             rows=first.use.rows or first.rows,
             peak_bytes=_peak(first),

@@ -13,6 +13,7 @@ from typing import Literal
 from resnet_viz.core.attribution_options import AttributionOptions
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.graph import ModelGraph
+from resnet_viz.core.message import say
 from resnet_viz.core.structure import Structure
 from resnet_viz.measuring.attributions import arguments as telling
 from resnet_viz.measuring.attributions.arguments import Arguments, Parts, Passes
@@ -117,8 +118,10 @@ METHODS: dict[str, Method] = {
             title="saliency",
             captum="Saliency",
             source="Simonyan et al. 2013",
-            says="Where a small change moves the score most; it has no sign, and its values "
-            "do not add up to the score.",
+            says=say(
+                "Where a small change moves the score most; it has no sign, and its values "
+                "do not add up to the score."
+            ),
             signed_if=("abs", False),
             fold="magnitude",
             valid_when=_has_input,
@@ -128,8 +131,10 @@ METHODS: dict[str, Method] = {
             title="input × gradient",
             captum="InputXGradient",
             source="Shrikumar et al. 2016",
-            says="What each place adds if the model were linear around the input; black or "
-            "zero places always get zero.",
+            says=say(
+                "What each place adds if the model were linear around the input; black or "
+                "zero places always get zero."
+            ),
             signed=True,
             valid_when=_has_input,
         ),
@@ -138,7 +143,9 @@ METHODS: dict[str, Method] = {
             title="integrated gradients",
             captum="IntegratedGradients",
             source="Sundararajan et al. 2017",
-            says="What each place adds to the score on the way from the baseline to the input.",
+            says=say(
+                "What each place adds to the score on the way from the baseline to the input."
+            ),
             signed=True,
             complete="baseline",
             remedy="n_steps",
@@ -153,8 +160,10 @@ METHODS: dict[str, Method] = {
             captum="Saliency",
             through="NoiseTunnel",
             source="Smilkov et al. 2017",
-            says="Saliency averaged over noisy copies of the input; it has no sign, and its "
-            "values do not add up to the score.",
+            says=say(
+                "Saliency averaged over noisy copies of the input; it has no sign, and its "
+                "values do not add up to the score."
+            ),
             signed_if=("abs", False),
             draws=True,
             fold="magnitude",
@@ -167,7 +176,7 @@ METHODS: dict[str, Method] = {
             title="GradientSHAP",
             captum="GradientShap",
             source="Lundberg and Lee 2017",
-            says="What each place adds on the way from baselines drawn at random, on average.",
+            says=say("What each place adds on the way from baselines drawn at random, on average."),
             signed=True,
             complete="baselines",
             remedy="n_samples",
@@ -182,8 +191,10 @@ METHODS: dict[str, Method] = {
             title="DeepLIFT",
             captum="DeepLift",
             source="Shrikumar et al. 2017, rescale rule",
-            says="What each place adds to the score, by how far every activation is from that "
-            "of the baseline.",
+            says=say(
+                "What each place adds to the score, by how far every activation is from that "
+                "of the baseline."
+            ),
             valid_on="models whose steps are linear, element by element (ReLU, GELU, …) or max "
             "pooling, residual nets among them; not attention, gates or layer norm",
             signed=True,
@@ -200,7 +211,7 @@ METHODS: dict[str, Method] = {
             title="DeepLIFT SHAP",
             captum="DeepLiftShap",
             source="Lundberg and Lee 2017",
-            says="DeepLIFT averaged over several baselines.",
+            says=say("DeepLIFT averaged over several baselines."),
             valid_on="the models DeepLIFT is valid on",
             signed=True,
             complete="baselines",
@@ -217,8 +228,10 @@ METHODS: dict[str, Method] = {
             title="guided backprop",
             captum="GuidedBackprop",
             source="Springenberg et al. 2014",
-            says="Gradient that passes only through active ReLUs, and only where positive; it "
-            "shows edges of the input more than reasons of the model (Adebayo et al. 2018).",
+            says=say(
+                "Gradient that passes only through active ReLUs, and only where positive; it "
+                "shows edges of the input more than reasons of the model (Adebayo et al. 2018)."
+            ),
             valid_on="models with ReLUs, be they modules, reused, in place or function calls",
             rewrites=True,
             fold="magnitude",
@@ -229,8 +242,10 @@ METHODS: dict[str, Method] = {
             title="deconvolution",
             captum="Deconvolution",
             source="Zeiler and Fergus 2013",
-            says="Gradient of which each ReLU passes only what is positive, whatever it did "
-            "going forward; it shows edges of the input more than reasons of the model.",
+            says=say(
+                "Gradient of which each ReLU passes only what is positive, whatever it did "
+                "going forward; it shows edges of the input more than reasons of the model."
+            ),
             valid_on="models with ReLUs, be they modules, reused, in place or function calls",
             rewrites=True,
             fold="magnitude",
@@ -241,8 +256,10 @@ METHODS: dict[str, Method] = {
             title="layer Grad-CAM",
             captum="LayerGradCam",
             source="Selvaraju et al. 2017",
-            says="Where the layer speaks for the target, at the layer's own resolution; only "
-            "evidence for it is shown, and the values do not add up to the score.",
+            says=say(
+                "Where the layer speaks for the target, at the layer's own resolution; only "
+                "evidence for it is shown, and the values do not add up to the score."
+            ),
             valid_on="layers with channels at several places: maps, tokens, steps",
             signed_if=("relu_attributions", False),
             needs_layer=True,
@@ -256,8 +273,10 @@ METHODS: dict[str, Method] = {
             title="guided Grad-CAM",
             captum="GuidedGradCam",
             source="Selvaraju et al. 2017",
-            says="Guided backprop where Grad-CAM speaks for the target; its fine detail is that "
-            "of guided backprop, which hardly depends on the model (Adebayo et al. 2018).",
+            says=say(
+                "Guided backprop where Grad-CAM speaks for the target; its fine detail is that "
+                "of guided backprop, which hardly depends on the model (Adebayo et al. 2018)."
+            ),
             valid_on="image models with ReLUs, be they modules, reused or function calls",
             needs_layer=True,
             folds_channels=True,
@@ -270,8 +289,10 @@ METHODS: dict[str, Method] = {
             title="layer conductance",
             captum="LayerConductance",
             source="Dhamdhere et al. 2018",
-            says="What the score gains through each unit of the layer on the way from the "
-            "baseline to the input.",
+            says=say(
+                "What the score gains through each unit of the layer on the way from the "
+                "baseline to the input."
+            ),
             valid_on="layers that all of the model goes through, such as the end of a block",
             signed=True,
             complete="baseline",
@@ -289,8 +310,10 @@ METHODS: dict[str, Method] = {
             title="layer integrated gradients",
             captum="LayerIntegratedGradients",
             source="Sundararajan et al. 2017, at a layer",
-            says="What each unit of the layer adds to the score on the straight way from its "
-            "value at the baseline to that at the input.",
+            says=say(
+                "What each unit of the layer adds to the score on the straight way from its "
+                "value at the baseline to that at the input."
+            ),
             valid_on=_LAYERS,
             signed=True,
             complete="baseline",
@@ -307,7 +330,7 @@ METHODS: dict[str, Method] = {
             title="layer activation",
             captum="LayerActivation",
             source="captum",
-            says="What the layer puts out, for whatever target.",
+            says=say("What the layer puts out, for whatever target."),
             valid_on=_LAYERS,
             signed=True,
             needs_layer=True,
@@ -320,8 +343,10 @@ METHODS: dict[str, Method] = {
             title="internal influence",
             captum="InternalInfluence",
             source="Leino et al. 2018",
-            says="Gradient of the score with respect to the layer, averaged on the way from the "
-            "baseline to the input; the values do not add up to the score.",
+            says=say(
+                "Gradient of the score with respect to the layer, averaged on the way from the "
+                "baseline to the input; the values do not add up to the score."
+            ),
             valid_on=_LAYERS,
             signed=True,
             needs_layer=True,
@@ -336,8 +361,10 @@ METHODS: dict[str, Method] = {
             title="occlusion",
             captum="Occlusion",
             source="Zeiler and Fergus 2013",
-            says="How far the score falls where a window covers the input with the baseline; "
-            "a mean over the windows that cover a place.",
+            says=say(
+                "How far the score falls where a window covers the input with the baseline; "
+                "a mean over the windows that cover a place."
+            ),
             valid_on="any model; no gradient is needed",
             signed=True,
             needs_baseline=True,
@@ -351,8 +378,10 @@ METHODS: dict[str, Method] = {
             title="feature ablation",
             captum="FeatureAblation",
             source="captum",
-            says="How far the score falls where a group of places is set to the baseline; every "
-            "place has the value of its group.",
+            says=say(
+                "How far the score falls where a group of places is set to the baseline; every "
+                "place has the value of its group."
+            ),
             valid_on="any model; no gradient is needed",
             signed=True,
             needs_baseline=True,
@@ -366,8 +395,10 @@ METHODS: dict[str, Method] = {
             title="layer-wise relevance propagation",
             captum="LRP",
             source="Bach et al. 2015, epsilon rule",
-            says="The score handed back layer by layer in proportion to what each unit passed "
-            "on; what biases received is lost.",
+            says=say(
+                "The score handed back layer by layer in proportion to what each unit passed "
+                "on; what biases received is lost."
+            ),
             valid_on="chains of convolution, linear, pooling, batch norm, ReLU, tanh and dropout "
             "modules without skips; not on residual nets",
             signed=True,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet_viz.core.attribution import Attribution
+from resnet_viz.core.message import say, sentences
 from resnet_viz.core.pictures import Heatmap
 from resnet_viz.core.trust import Trust
 from resnet_viz.core.units import shape as shape_text
@@ -87,9 +88,7 @@ def shown(question: Question, answer: Answer, index: int) -> Iterator[Attributio
             trust=trust,
             forced=answer.forced,
             says=method.says,
-            verdict=" ".join(
-                filter(None, _words(question, answer, k, index, heatmap, bars, sums, trust))
-            ),
+            verdict=sentences(*_words(question, answer, k, index, heatmap, bars, sums, trust)),
         )
 
 
@@ -137,23 +136,23 @@ def _words(
     """The verdict, sentence by sentence."""
     method, look = answer.method, answer.look
     if answer.forced:
-        yield f"Forced, and not to be believed: {answer.forced}."
+        yield say("Forced, and not to be believed: {forced}.", forced=answer.forced)
     if len(answer.values) > 1:
-        yield f"For the input {question.subject.names[k]}."
+        yield say("For the input {input}.", input=question.subject.names[k])
     yield sums.verdict() if sums else method.says
     if method.rewrites:
         yield told(question.graph)
     flat = heatmap is not None and heatmap.low == heatmap.high == 0
     if flat or (bars is not None and not any(bar.value for bar in bars.bars)):
-        yield "Here it is zero everywhere."
+        yield say("Here it is zero everywhere.")
     if bars is not None:
         yield bars.left_out
     if look is not None:
         if look.places:
-            yield f"The layer has {shape_text(look.places)} places."
+            yield say("The layer has {places} places.", places=shape_text(look.places))
         yield look.note
         if method.at_layer and method.complete and not (look.cut or answer.forced):
-            yield (
+            yield say(
                 "Part of the score goes past this layer, so its values do not sum to F(x) − F(x′)."
             )
     if trust is not None:

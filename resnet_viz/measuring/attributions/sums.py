@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from resnet_viz.core.message import say
 from resnet_viz.measuring.attributions.explained import Explained
 from resnet_viz.measuring.attributions.looking import Look
 from resnet_viz.measuring.attributions.maps import Completeness
@@ -30,12 +31,15 @@ def completeness_of(
     start = _reference(question, method)
     baseline = question.baseline
     symbol, against = {
-        "baseline": ("F(x) − F(x′)", f"the baseline ({baseline.words})"),
-        "baselines": ("F(x) − mean F(x′)", f"the baselines ({baseline.drawn_words})"),
+        "baseline": ("F(x) − F(x′)", say("the baseline ({words})", words=baseline.words)),
+        "baselines": (
+            "F(x) − mean F(x′)",
+            say("the baselines ({words})", words=baseline.drawn_words),
+        ),
         "nothing": ("F(x)", ""),
     }[method.complete]
     now = getattr(question.options, method.remedy) if method.remedy else None
-    remedy = f"raise {method.remedy} (now {now})" if method.remedy else ""
+    remedy = say("raise {option} (now {n})", option=method.remedy, n=now) if method.remedy else ""
     rounding = 16 * torch.finfo(start.dtype).eps
     found = []
     for i, (at_input, at_start) in enumerate(

@@ -6,6 +6,7 @@ from typing import Any
 
 from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.depth_views import Kernels, ReceptiveField, StageView
+from resnet_viz.core.message import say
 from resnet_viz.core.pictures import Heatmap
 from resnet_viz.core.units import count, scientific
 from resnet_viz.core.units import shape as shape_text
@@ -48,9 +49,9 @@ def kernel_grid(kernels: Kernels) -> Json | None:
         "lines": "".join(f"M{w * i},0V{h * rows}" for i in range(1, columns))
         + "".join(f"M0,{h * i}H{w * columns}" for i in range(1, rows)),
         "columns": columns,
-        "said": f"the strongest {len(shown)} of {kernels.shape[0]:,}"
+        "said": say("the strongest {n} of {all}", n=len(shown), all=f"{kernels.shape[0]:,}")
         if len(shown) < kernels.shape[0]
-        else f"all {len(shown)}",
+        else say("all {n}", n=len(shown)),
     }
 
 
@@ -104,7 +105,7 @@ def _field(field: ReceptiveField, photo: Json | None, found: Attributions) -> Js
 
     height, wide = field.height, field.width
     known = height is not None and wide is not None
-    said = "the whole input" if field.whole else "not known from the graph"
+    said: str = say("the whole input") if field.whole else say("not known from the graph")
     if not field.whole and height is not None and wide is not None:
         said = shape_text((height, wide))
     vertical, across = field.stride
@@ -128,7 +129,7 @@ def _field(field: ReceptiveField, photo: Json | None, found: Attributions) -> Js
         else "",
         "stride": count(int(vertical), "pixel")
         if vertical == across == int(vertical)
-        else f"{stride} pixels",
+        else say("{n} pixels", n=stride),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from functools import cache
 
 from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.report import Provenance, RenderOptions
@@ -13,7 +12,7 @@ from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.experiments.colours import page_css
 from resnet_viz.reporting.experiments.inline import whole
 from resnet_viz.reporting.fonts import font_face_css
-from resnet_viz.reporting.to_html import asset, content_security_policy, environment
+from resnet_viz.reporting.to_html import asset, content_security_policy, environment, turned_css
 
 STYLES = ("style.css", "experiment.css", "attributions.css")
 
@@ -64,6 +63,5 @@ def render_text(found: Attributions, options: RenderOptions) -> bytes:
     return ("\n".join(lines).rstrip() + "\n").encode()
 
 
-@cache
 def _styles() -> str:
-    return "\n".join([font_face_css(), page_css(), *(asset(name) for name in STYLES)])
+    return "\n".join([font_face_css(), page_css(), *(asset(name) for name in STYLES), turned_css()])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
+from resnet_viz.core.message import say
+from resnet_viz.core.terms import word
 from resnet_viz.core.trust import CascadeStep, Curve
 from resnet_viz.core.units import scientific
+from resnet_viz.reporting.escaping import drawn, escaped
 from resnet_viz.reporting.experiments.marks import n
 from resnet_viz.reporting.fonts import fit, text_width
+from resnet_viz.reporting.language import spoken
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -36,20 +40,30 @@ def curve_plot(curve: Curve, name: str) -> Markup:
         if len(random) == len(points) and points
         else [(0.0, curve.random_auc), (1.0, curve.random_auc)]
     )
-    said = (
-        f"{name}: {curve.unit} against the part of the places changed, area "
-        f"{scientific(curve.auc)}, "
-        f"in a random order {scientific(curve.random_auc)}"
+    said = say(
+        "{name}: {unit} against the part of the places changed, area {auc}, in a "
+        "random order {random}",
+        name=name,
+        unit=word(curve.unit),
+        auc=scientific(curve.auc),
+        random=scientific(curve.random_auc),
     )
-    return _plot(points, beside, said, ("0", "all"), NARROW)
+    return _plot(points, beside, said, ("0", say("all")), NARROW)
 
 
 def cascade_plot(steps: Sequence[CascadeStep]) -> Markup:
     """Rank correlation with the map of the given weights, layer after layer drawn anew."""
     points = [(i / max(len(steps) - 1, 1), s.rank_correlation) for i, s in enumerate(steps)]
-    said = "; ".join(f"{s.layer}: {scientific(s.rank_correlation)}" for s in steps)
+    each = "; ".join(f"{s.layer}: {scientific(s.rank_correlation)}" for s in steps)
     ends = (steps[0].layer, steps[-1].layer if len(steps) > 1 else "")
-    return _plot(points, [], f"rank correlation after drawing anew {said}", ends, WIDE, dots=True)
+    return _plot(
+        points,
+        [],
+        say("rank correlation after drawing anew {layers}", layers=each),
+        ends,
+        WIDE,
+        dots=True,
+    )
 
 
 def _plot(
@@ -78,7 +92,7 @@ def _plot(
 
     out = [
         f'<svg class="mini rv-figure" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f"aria-label={quoteattr(said)}><title>{escape(said)}</title>"
+        f"aria-label={quoteattr(spoken(said))}><title>{escaped(said)}</title>"
     ]
     for value in dict.fromkeys((low, 0.0, high)):
         y = _TOP + tall * (high - value) / span
@@ -106,4 +120,4 @@ def _plot(
 
 def _text(x: float, y: float, text: str, anchor: str = "") -> str:
     to = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{n(x)}" y="{n(y)}"{to}>{escape(text)}</text>'
+    return f'<text x="{n(x)}" y="{n(y)}"{to}>{drawn(text)}</text>'

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_viz.core.gradient_groups import gradient_groups
+from resnet_viz.core.message import Message, join, say, sentences
 from resnet_viz.core.relevance import Amount, OperandRelevance, Relevance
 from resnet_viz.core.units import count, percent, scientific
 from resnet_viz.reporting.attributions.amounts import NOTHING, amount_text, signed
@@ -68,26 +69,44 @@ MISSES = 0.05
 """How far sums may miss F(x) − F(x′) before it is said: the gate of completeness."""
 
 
-def relevance_words(relevance: Relevance) -> str:
+def relevance_words(relevance: Relevance) -> Message:
     """What was explained, from where to where, and over how much, in a sentence."""
     moved = f"F(x) − F(x′) = {signed(relevance.difference)}"
     if relevance.difference_sd is not None:
         moved += f" ± {scientific(relevance.difference_sd)}"
-    many = f"; the mean of {count(relevance.samples, 'sample')}" if relevance.samples > 1 else ""
+    many = [count(relevance.samples, "sample")] if relevance.samples > 1 else []
     if relevance.batches > 1:
-        many += f" in {count(relevance.batches, 'batch', 'batches')}"
+        many.append(say("in {batches}", batches=count(relevance.batches, "batch", "batches")))
     if relevance.ranks > 1:
-        many += f" on {count(relevance.ranks, 'process', 'processes')}"
+        many.append(say("on {processes}", processes=count(relevance.ranks, "process", "processes")))
     steps = count(relevance.steps, "step")
     words = (
-        f"Explained: {relevance.target}. {moved} from the baseline ({relevance.baseline}) in "
-        f"{steps}{many}."
+        say(
+            "Explained: {target}. {moved} from the baseline ({baseline}) in {steps}; the mean of "
+            "{many}.",
+            target=relevance.target,
+            moved=moved,
+            baseline=relevance.baseline,
+            steps=steps,
+            many=join(" ", many),
+        )
+        if many
+        else say(
+            "Explained: {target}. {moved} from the baseline ({baseline}) in {steps}.",
+            target=relevance.target,
+            moved=moved,
+            baseline=relevance.baseline,
+            steps=steps,
+        )
     )
     if relevance.gap is not None and relevance.gap > MISSES:
-        words += (
-            f" The sums miss F(x) − F(x′) by up to {percent(relevance.gap)}, more than "
-            f"{percent(MISSES)}: raise n_steps before trusting them."
+        missed = say(
+            "The sums miss F(x) − F(x′) by up to {gap}, more than {most}: raise n_steps before "
+            "trusting them.",
+            gap=percent(relevance.gap),
+            most=percent(MISSES),
         )
+        return sentences(words, missed)
     return words
 
 
@@ -167,7 +186,7 @@ def _beside(facts: Facts | None) -> list[tuple[str, dict[str, str]]]:
     ]
     columns = [
         ("‖∂L/∂W‖₂", {g.key: scientific(g.l2) for g in groups if g.l2 is not None}),
-        ("Gradient over its skips",
+        (say("Gradient over its skips"),
          {g.key: percent(g.shortcut) for g in groups if g.shortcut is not None}),
     ]  # fmt: skip
     return [(name, texts) for name, texts in columns if texts]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from resnet_viz.core.attribution import Attribution, Attributions
+from resnet_viz.core.message import say
 from resnet_viz.core.report import Provenance, Report
 from resnet_viz.core.units import scientific
 from resnet_viz.reporting.attributions.agreement import agreement_tables
@@ -23,21 +24,21 @@ from resnet_viz.reporting.attributions.words import (
     input_name,
     meanings_of,
     resolution_of,
-    score_of,
+    score_parts,
     verdict_of,
 )
 from resnet_viz.reporting.tables import Facts
 
 Json: TypeAlias = dict[str, Any]
 
-RANDOM = (
+RANDOM = say(
     "These weights are random: the maps show what the architecture alone does, "
     "not what a trained network looks at."
 )
 
 VIEWS = (
-    ("overlay", "Overlay"), ("heat", "Heat map"), ("signed", "Signed map"),
-    ("masked", "Masked"), ("original", "Original"),
+    ("overlay", say("Overlay")), ("heat", say("Heat map")), ("signed", say("Signed map")),
+    ("masked", say("Masked")), ("original", say("Original")),
 )  # fmt: skip
 """Ways to see the cells of the sheet, and what they are called."""
 
@@ -124,7 +125,7 @@ def _row(
         "name": input_name(found, index),
         "photo": vars_of(photo) if photo else None,
         "targets": [
-            {"words": targets[rank].target, "score": score_of(targets[rank]).split(", ")}
+            {"words": targets[rank].target, "score": score_parts(targets[rank])}
             for rank in sorted(targets)
         ],
         "wide": wide,
@@ -142,11 +143,14 @@ def _cell(item: Attribution, name: str, photo: _Photo | None, several: bool, of:
     tested, rest = verdict_of(item)
     plots = []
     if trust is not None:
-        for title, curve in (("Deletion", trust.deletion), ("Insertion", trust.insertion)):
+        for title, curve in (
+            (say("Deletion"), trust.deletion),
+            (say("Insertion"), trust.insertion),
+        ):
             if curve is not None:
                 plots.append({"title": title, "svg": curve_plot(curve, title), "wide": False})
         if trust.cascade:
-            title = "Rank correlation, weights drawn anew from the output down"
+            title = say("Rank correlation, weights drawn anew from the output down")
             plots.append({"title": title, "svg": cascade_plot(trust.cascade), "wide": True})
     return {
         "method": item.method,
@@ -156,7 +160,9 @@ def _cell(item: Attribution, name: str, photo: _Photo | None, several: bool, of:
         "target": item.target if several else "",
         "signed": item.signed,
         "map": _map(item, name, photo) if item.heatmap is not None else None,
-        "alt": f"{item.method} map of {of}" + (f" at {item.layer}" if item.layer else ""),
+        "alt": say("{method} map of {of} at {layer}", method=item.method, of=of, layer=item.layer)
+        if item.layer
+        else say("{method} map of {of}", method=item.method, of=of),
         "bars": bar_rows(item),
         "tokens": token_chips(item),
         "forced": item.forced,

@@ -8,7 +8,7 @@ which every SVG viewer reads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 from resnet_viz.core.attribution import Attribution, Attributions
@@ -41,6 +41,7 @@ from resnet_viz.reporting.experiments.colours import static_css
 from resnet_viz.reporting.experiments.marks import n
 from resnet_viz.reporting.experiments.plot import Drawing
 from resnet_viz.reporting.fonts import covered, fit, font_face_css, text_width, wrap
+from resnet_viz.reporting.framing import framed
 from resnet_viz.reporting.to_png import rasterize
 
 MARGIN = 28.0
@@ -74,12 +75,13 @@ def render_svg(value: Report | Attributions, options: RenderOptions) -> bytes:
 
 
 def render_png(value: Report | Attributions, options: RenderOptions) -> bytes:
-    """The same picture as PNG at ``options.scale`` pixels per unit, and no more than 1.5.
+    """The same picture as PNG with ``options.dpi`` dots per inch; without it 144 at most.
 
     Its pictures hold no more than that: a larger PNG would be blurred and no sharper.
     """
     svg = _document(value, options, embed_fonts=False)
-    return rasterize(svg, min(options.scale, _DENSITY), bundled=covered(_letters(svg)))
+    enough = replace(options, scale=min(options.scale, _DENSITY))
+    return rasterize(svg, enough, bundled=covered(_letters(svg)))
 
 
 def attributions_of(value: Report | Attributions) -> Attributions:
@@ -141,7 +143,7 @@ def _document(value: Report | Attributions, options: RenderOptions, *, embed_fon
         f"<style>{escape(css)}</style>",
         f'<rect class="paper" width="{width:g}" height="{height:.0f}"/>',
     ]
-    return xml_safe("\n".join([*head, *out.lines, "</svg>"])) + "\n"
+    return framed(xml_safe("\n".join([*head, *out.lines, "</svg>"])) + "\n", options)
 
 
 def _row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resnet_viz.core.attribution import Attribution, Attributions, Bar
+from resnet_viz.core.message import Joined, Message, join, say, sentences
 from resnet_viz.core.trust import Curve, Trust
 from resnet_viz.core.units import count, nbytes, percent, scientific
 from resnet_viz.core.units import shape as shape_text
@@ -19,23 +20,31 @@ __all__ = [
     "paper_of",
     "resolution_of",
     "score_of",
+    "score_parts",
     "verdict_of",
 ]
 
 
 def input_name(found: Attributions, index: int) -> str:
     """The name of an input's picture, or its number."""
-    return found.pictures[index].name if index < len(found.pictures) else f"input {index + 1}"
+    return (
+        found.pictures[index].name if index < len(found.pictures) else say("input {n}", n=index + 1)
+    )
 
 
-def score_of(item: Attribution) -> str:
+def score_of(item: Attribution) -> Message:
     """``score 12.3, probability 45.6 %``, as far as they are known."""
+    return join(", ", score_parts(item))
+
+
+def score_parts(item: Attribution) -> list[Message]:
+    """Score and probability, as far as they are known."""
     parts = []
     if item.score is not None:
-        parts.append(f"score {scientific(item.score)}")
+        parts.append(say("score {score}", score=scientific(item.score)))
     if item.probability is not None:
-        parts.append(f"probability {percent(item.probability)}")
-    return ", ".join(parts)
+        parts.append(say("probability {probability}", probability=percent(item.probability)))
+    return parts
 
 
 def column_of(item: Attribution) -> tuple[str, str, int]:
@@ -53,9 +62,14 @@ def verdict_of(item: Attribution) -> tuple[str, str]:
     told = (
         tested,
         item.says,
-        f"Forced, and not to be believed: {item.forced}." if item.forced else "",
-        f"The layer has {places} places." if (places := resolution_of(item)) else "",
+        say("Forced, and not to be believed: {forced}.", forced=item.forced) if item.forced else "",
+        say("The layer has {places} places.", places=places)
+        if (places := resolution_of(item))
+        else "",
     )
+    if isinstance(item.verdict, Joined):
+        kept = (s for s in item.verdict.values.values() if isinstance(s, str) and s not in told)
+        return tested, sentences(*kept)
     rest = item.verdict
     for text in filter(None, told):
         rest = rest.replace(text, " ")
@@ -82,30 +96,34 @@ def resolution_of(item: Attribution) -> str:
 
 def figures_of(item: Attribution) -> list[tuple[str, str]]:
     """The figures of trust, as labels and texts."""
-    rows = []
+    rows: list[tuple[str, str]] = []
     if item.delta is not None:
-        rows.append(("Completeness delta", _delta(item)))
+        rows.append((say("Completeness delta"), _delta(item)))
     trust = item.trust or Trust()
     if trust.infidelity is not None:
-        rows.append(("Infidelity", scientific(trust.infidelity)))
+        rows.append((say("Infidelity"), scientific(trust.infidelity)))
     if trust.max_sensitivity is not None:
-        rows.append(("Max-sensitivity", scientific(trust.max_sensitivity)))
-    for name, curve in (("Deletion", trust.deletion), ("Insertion", trust.insertion)):
-        if curve is not None:
-            rows.append((f"{name} AUC", _area(curve)))
+        rows.append((say("Max-sensitivity"), scientific(trust.max_sensitivity)))
+    if trust.deletion is not None:
+        rows.append((say("Deletion AUC"), _area(trust.deletion)))
+    if trust.insertion is not None:
+        rows.append((say("Insertion AUC"), _area(trust.insertion)))
     if trust.depends_on_weights is not None:
-        said = "it changes" if trust.depends_on_weights else "it hardly changes"
-        rows.append(("With weights drawn anew", said))
+        said = say("it changes") if trust.depends_on_weights else say("it hardly changes")
+        rows.append((say("With weights drawn anew"), said))
     return rows
 
 
 def facts_of(found: Attributions) -> list[tuple[str, str]]:
     """How it ran, as labels and texts."""
-    rows = [
-        ("device", found.device),
-        ("rows per forward", f"at most {found.rows:,}" if found.rows else ""),
-        ("peak memory", nbytes(found.peak_bytes) if found.peak_bytes else ""),
-        ("settings", found.settings),
+    rows: list[tuple[str, str]] = [
+        (say("device"), found.device),
+        (
+            say("rows per forward"),
+            say("at most {rows}", rows=f"{found.rows:,}") if found.rows else "",
+        ),
+        (say("peak memory"), nbytes(found.peak_bytes) if found.peak_bytes else ""),
+        (say("settings"), found.settings),
     ]
     return [(label, text) for label, text in rows if text]
 
@@ -115,11 +133,15 @@ def _delta(item: Attribution) -> str:
     relative = item.relative_delta
     if relative is None:
         return text
-    return f"{text} ({'less than 0.1 %' if relative < 0.001 else percent(relative)})"
+    if relative < 0.001:
+        return say("{delta} (less than 0.1 %)", delta=text)
+    return f"{text} ({percent(relative)})"
 
 
 def _area(curve: Curve) -> str:
-    return f"{scientific(curve.auc)} (random {scientific(curve.random_auc)})"
+    return say(
+        "{auc} (random {random})", auc=scientific(curve.auc), random=scientific(curve.random_auc)
+    )
 
 
 def line_of(found: Attributions) -> str:
@@ -127,7 +149,10 @@ def line_of(found: Attributions) -> str:
     inputs = len({m.input for m in found.maps})
     methods = list(dict.fromkeys(m.method for m in found.maps))
     targets = len({(m.input, m.target) for m in found.maps})
-    return (
-        f"attributions: {count(len(found.maps), 'map')} of {count(inputs, 'input')} and "
-        f"{count(targets, 'target')} by {', '.join(methods)}"
+    return say(
+        "attributions: {maps} of {inputs} and {targets} by {methods}",
+        maps=count(len(found.maps), "map"),
+        inputs=count(inputs, "input"),
+        targets=count(targets, "target"),
+        methods=", ".join(methods),
     )

@@ -48,8 +48,8 @@ def static_css(options: RenderOptions) -> str:
 
     ``currentColor`` stays: it is how a series hands its one colour to all its parts.
     """
-    dark = options.theme == "dark"
-    colours = (palette.DARK | DARK) if dark else (palette.LIGHT | LIGHT)
+    grounds = {"dark": palette.DARK | DARK, "paper": palette.PAPER | LIGHT}
+    colours = grounds.get(options.theme, palette.LIGHT | LIGHT)
     rules = stylesheet().partition("/* rules */")[2].partition("/* interactive */")[0]
     return re.sub(r"var\(--([\w-]+)\)", lambda m: colours[m[1]], rules).strip()
 

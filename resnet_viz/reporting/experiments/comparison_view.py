@@ -6,14 +6,19 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from resnet_viz.core.comparison import Comparison, Pair
+from resnet_viz.core.comparison import Comparison, Difference, Pair
 from resnet_viz.core.gradient_flow import combine
 from resnet_viz.core.graph import OpId
-from resnet_viz.core.report import Report
+from resnet_viz.core.message import Message, join, say
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, nbytes, percent, scientific, si
 from resnet_viz.reporting.cost_wording import macs_text
-from resnet_viz.reporting.experiments.chain_figures import chain_words, power
-from resnet_viz.reporting.experiments.figure import Axis, Figure, Hue, Panel, Rule, Series
+from resnet_viz.reporting.experiments.chain_figures import power
+from resnet_viz.reporting.experiments.comparison_figures import (
+    chain_figure,
+    chains_said,
+    gradient_figure,
+)
 from resnet_viz.reporting.experiments.flow_tables import received
 from resnet_viz.reporting.experiments.page import (
     Cards,
@@ -24,54 +29,76 @@ from resnet_viz.reporting.experiments.page import (
     log_mean,
     provenance_rows,
 )
+from resnet_viz.reporting.side_by_side.model import paired
+from resnet_viz.reporting.side_by_side.picture import Picture
+from resnet_viz.reporting.side_by_side.rows import status_of
+from resnet_viz.reporting.side_by_side.words import WHAT, counted, signed
 from resnet_viz.reporting.tables import Facts
 
 _NOTHING = "–"
-_FEW_DOTS = 60
-
-Points = tuple[tuple[float, float], ...]
-
-
-def _hues(a: Report, b: Report) -> tuple[Hue, Hue]:
-    """A plain net has the plain net's colour on either side; two alike have one each."""
-    swapped = bool(a.structure.skips) and not b.structure.skips
-    return ("residual", "plain") if swapped else ("plain", "residual")
+_MOST = 2_000  # rows of the table of differences
 
 
 def comparison_view(value: Comparison, title: str) -> ExperimentView:
     """The page of both models."""
     names = labels(value)
     sides = (Facts(value.a), Facts(value.b))
-    figures = (_gradients(sides, names), _chains(value, names))
+    figures = (gradient_figure(sides, names), chain_figure(value, names))
+    shown = value.differences[:_MOST]
     sections = [
         Section(
-            key="gradient-flow",
-            title="Gradient flow",
-            lead="Both nets in one chart, by depth: weighted layers from the input.",
-            figures=tuple(f for f in figures if f is not None),
-            said=_chain_said(value, names),
+            key="side-by-side",
+            title=say("Side by side"),
+            lead=say(
+                "Both networks from the input down, matched block by block: what is equal is "
+                "pale, what differs says in which way."
+            ),
+            pairs=Picture(paired(value, names), tuple(d.pair for d in shown)),
         ),
-        Section(key="numbers", title="Numbers", tables=(_numbers(sides, names),)),
+        Section(
+            key="gradient-flow",
+            title=say("Gradient flow"),
+            lead=say("Both nets in one chart, by depth: weighted layers from the input."),
+            figures=tuple(f for f in figures if f is not None),
+            said=chains_said(value, names),
+        ),
+        Section(key="numbers", title=say("Numbers"), tables=(_numbers(sides, names),)),
         Section(
             key="parts",
-            title="Part by part",
-            lead="Every block and every weighted layer outside of one, matched in order.",
+            title=say("Part by part"),
+            lead=say(
+                "Every block and every weighted layer outside of one, matched in order; ops "
+                "without weights belong to the part they stand beside."
+            ),
             tables=(_parts(value, sides, names),),
         ),
-        Section(key="findings", title="Findings", cards=_findings(value, names)),
+        Section(
+            key="differences",
+            title=say("Differences"),
+            lead=say("Everything that is not the same, by path."),
+            tables=(difference_table(shown, len(value.differences), names),) if shown else (),
+        ),
+        Section(key="findings", title=say("Findings"), cards=_findings(value, names)),
     ]
     return ExperimentView(
-        title=title or " and ".join(names),
+        title=title or say("{a} and {b}", a=names[0], b=names[1]),
         verdict=_verdict(value),
-        tone="good" if value.alignment.equal else "",
-        lead=f"{count(len(value.alignment.pairs), 'pair')} of parts. A is {names[0]}, B is "
-        f"{names[1]}.",
+        tone="good" if value.equal else "",
+        lead=say(
+            "{pairs} of parts. A is {a}, B is {b}.",
+            pairs=count(len(value.alignment.pairs), "pair"),
+            a=names[0],
+            b=names[1],
+        ),
         facts=_facts(sides, names),
         seen=(),
-        sections=tuple(s for s in sections if s.figures or s.tables or s.cards),
+        sections=tuple(s for s in sections if s.pairs or s.figures or s.tables or s.cards),
         caveats=(
-            "Parts are matched in order, by what they compute; another matching may be as good. "
-            "One run of one batch each: gradients of nets with random weights differ by seed.",
+            say(
+                "Parts are matched in order, by what they compute; another matching may be as "
+                "good. One run of one batch each: gradients of nets with random weights differ "
+                "by seed."
+            ),
         ),
         provenance=provenance_rows(value.provenance),
     )
@@ -83,24 +110,68 @@ def labels(value: Comparison) -> tuple[str, str]:
     return (a, b) if a != b else (f"{a} (A)", f"{b} (B)")
 
 
-def _verdict(value: Comparison) -> str:
+def _verdict(value: Comparison) -> Message:
     pairs = value.alignment.pairs
+    if value.equal:
+        return say("All {parts} are equal", parts=count(len(pairs), "part"))
     if value.alignment.equal:
-        return f"All {count(len(pairs), 'part')} are equal"
-    kinds = Counter(pair.same for pair in pairs)
-    only = Counter("A" if pair.a else "B" for pair in pairs if pair.same == "only")
-    parts = [f"{kinds['equal']} equal", f"{kinds['changed']} changed"]
-    parts += [f"{n} only in {side}" for side, n in sorted(only.items())]
-    return f"Of {count(len(pairs), 'pair')}: {', '.join(parts)}"
+        return say("All {parts} are equal, and wired otherwise", parts=count(len(pairs), "part"))
+    return say(
+        "Of {pairs}: {counts}",
+        pairs=count(len(pairs), "pair"),
+        counts=counted(status_of(pair) for pair in pairs),
+    )
+
+
+def difference_table(found: Sequence[Difference], whole: int, names: tuple[str, str]) -> Table:
+    """One row per difference: where, which, and what it is on either side.
+
+    Args:
+        found: Those that have a row.
+        whole: How many there are.
+        names: Of both models.
+    """
+    signs = {
+        "added": say("+ added"),
+        "removed": say("− removed"),
+        "changed": say("≠ changed"),
+    }
+    rows = tuple(
+        (
+            d.path_a or _NOTHING,
+            d.path_b or _NOTHING,
+            signs[d.kind],
+            WHAT[d.what],
+            *(_amount(d, text) for text in (d.a, d.b)),
+            signed(d.delta) if d.delta else _NOTHING,
+        )
+        for d in found
+    )
+    return Table(
+        title=count(whole, "difference"),
+        head=("A", "B", "", say("What"), say("In A"), say("In B"), "Δ"),
+        rows=rows,
+        words=6,
+        note=""
+        if whole == len(found)
+        else say("The first {n}; JSON and CSV have all.", n=f"{len(found):,}"),
+        tall=whole > 40,
+    )
+
+
+def _amount(d: Difference, text: str) -> str:
+    if d.what in ("params", "macs") and text:
+        return si(int(text))
+    return word(text) or _NOTHING
 
 
 def _facts(sides: tuple[Facts, Facts], names: tuple[str, str]) -> tuple[Fact, ...]:
-    wanted: tuple[tuple[str, Callable[[Facts], str]], ...] = (
-        ("Parameters", lambda f: si(f.graph.total_params)),
-        ("MACs", _macs),
-        ("Weighted layers", lambda f: f"{len(f.weighted):,}"),
-        ("Product of the chain", _left),
-        ("Findings", lambda f: f"{len(f.report.findings):,}"),
+    wanted: tuple[tuple[Message, Callable[[Facts], str]], ...] = (
+        (say("Parameters"), lambda f: si(f.graph.total_params)),
+        (say("MACs"), _macs),
+        (say("Weighted layers"), lambda f: f"{len(f.weighted):,}"),
+        (say("Product of the chain"), _left),
+        (say("Findings"), lambda f: f"{len(f.report.findings):,}"),
     )
     found = []
     for label, read in wanted:
@@ -109,8 +180,13 @@ def _facts(sides: tuple[Facts, Facts], names: tuple[str, str]) -> tuple[Fact, ..
             continue
         # A number stays with its unit where the line is broken.
         a, b = (text.replace(" ", "\u00a0") for text in (a, b))
-        found.append(Fact(label=label, value=f"{a} · {b}" if a != b else a,
-                          detail=f"{names[0]} · {names[1]}" if a != b else "both"))  # fmt: skip
+        found.append(
+            Fact(
+                label=label,
+                value=f"{a} · {b}" if a != b else a,
+                detail=f"{names[0]} · {names[1]}" if a != b else say("both"),
+            )
+        )
     return tuple(found)
 
 
@@ -124,23 +200,23 @@ def _left(facts: Facts) -> str:
 
 
 def _numbers(sides: tuple[Facts, Facts], names: tuple[str, str]) -> Table:
-    rows: list[tuple[str, Callable[[Facts], str]]] = [
-        ("Parameters", lambda f: f"{f.graph.total_params:,}"),
-        ("MACs", _macs),
-        ("Activations", lambda f: nbytes(f.structure.costs.total.activation_bytes)),
-        ("Operations", lambda f: f"{len(f.graph.ops):,}"),
-        ("Weighted layers", lambda f: f"{len(f.weighted):,}"),
-        ("Blocks", lambda f: _kinds(b.title for b in f.structure.blocks)),
-        ("Skips", lambda f: _kinds(s.kind for s in f.structure.skips)),
-        ("Stages", lambda f: f"{len(f.structure.stages):,}"),
-        ("Loss", lambda f: scientific(f.flow.loss.value) if f.flow else _NOTHING),
-        ("Gradient", lambda f: received(f.flow) if f.flow else _NOTHING),
-        ("Per layer, backward", lambda f: f"× {f.slope.factor:.3f}" if f.slope else _NOTHING),
-        ("Per block, backward", _per_block),
-        ("Product of the chain", _left),
-        ("Shortcut’s share, mean", _share),
-        ("Mean path, by gradient", _path),
-        ("Findings", lambda f: f"{len(f.report.findings):,}"),
+    rows: list[tuple[Message, Callable[[Facts], str]]] = [
+        (say("Parameters"), lambda f: f"{f.graph.total_params:,}"),
+        (say("MACs"), _macs),
+        (say("Activations"), lambda f: nbytes(f.structure.costs.total.activation_bytes)),
+        (say("Operations"), lambda f: f"{len(f.graph.ops):,}"),
+        (say("Weighted layers"), lambda f: f"{len(f.weighted):,}"),
+        (say("Blocks"), lambda f: _kinds(b.title for b in f.structure.blocks)),
+        (say("Skips"), lambda f: _kinds(s.kind for s in f.structure.skips)),
+        (say("Stages"), lambda f: f"{len(f.structure.stages):,}"),
+        (say("Loss"), lambda f: scientific(f.flow.loss.value) if f.flow else _NOTHING),
+        (say("Gradient"), lambda f: received(f.flow) if f.flow else _NOTHING),
+        (say("Per layer, backward"), lambda f: f"× {f.slope.factor:.3f}" if f.slope else _NOTHING),
+        (say("Per block, backward"), _per_block),
+        (say("Product of the chain"), _left),
+        (say("Shortcut’s share, mean"), _share),
+        (say("Mean path, by gradient"), _path),
+        (say("Findings"), lambda f: f"{len(f.report.findings):,}"),
     ]
     cells = [(label, *(read(side) for side in sides)) for label, read in rows]
     return Table(
@@ -153,7 +229,10 @@ def _numbers(sides: tuple[Facts, Facts], names: tuple[str, str]) -> Table:
 
 def _kinds(titles: Iterable[str]) -> str:
     counts = Counter(titles)
-    return ", ".join(f"{n} {kind}" for kind, n in counts.most_common()) or "none"
+    if not counts:
+        return say("none")
+    told = (say("{n} {kind}", n=n, kind=word(kind)) for kind, n in counts.most_common())
+    return join(", ", told)
 
 
 def _per_block(facts: Facts) -> str:
@@ -174,14 +253,16 @@ def _share(facts: Facts) -> str:
 
 def _path(facts: Facts) -> str:
     paths = facts.report.path_gradients
-    return f"{paths.mean_length:.1f} of {paths.lengths.mean:.1f}" if paths else _NOTHING
+    if not paths:
+        return _NOTHING
+    return say("{n} of {all}", n=f"{paths.mean_length:.1f}", all=f"{paths.lengths.mean:.1f}")
 
 
 def _parts(value: Comparison, sides: tuple[Facts, Facts], names: tuple[str, str]) -> Table:
     measured = any(side.flow for side in sides)
     rows = []
     for pair in value.alignment.pairs:
-        same = {"equal": "= equal", "changed": "≠ changed"}
+        same = {"equal": say("= equal"), "changed": say("≠ changed")}
         reads = (_params, _part_macs, *([_gradient] if measured else []))
         numbers = [
             _both(
@@ -192,18 +273,18 @@ def _parts(value: Comparison, sides: tuple[Facts, Facts], names: tuple[str, str]
             )
             for read in reads
         ]
-        alone = f"only in {'A' if pair.a else 'B'}"
+        alone = say("− only in A") if pair.a else say("+ only in B")
         told = "; ".join(pair.changes) or _kind(pair)
         rows.append(
             (pair.a or _NOTHING, pair.b or _NOTHING, same.get(pair.same, alone), told, *numbers)
         )
-    head = ["A", "B", "", "What", "Params", "MACs"]
+    head = ["A", "B", "", say("What"), say("Params"), say("MACs")]
     return Table(
-        title=f"A: {names[0]}, B: {names[1]}",
+        title=say("A: {a}, B: {b}", a=names[0], b=names[1]),
         head=tuple(head + (["‖∂L/∂W‖₂"] if measured else [])),
         rows=tuple(rows),
         words=4,
-        note="Numbers: A → B where the two differ.",
+        note=say("Numbers: A → B where the two differ."),
         tall=len(rows) > 60,
     )
 
@@ -216,8 +297,8 @@ def _both(a: str, b: str) -> str:
 
 def _kind(pair: Pair) -> str:
     if not pair.a_kind or not pair.b_kind or pair.a_kind == pair.b_kind:
-        return pair.a_kind or pair.b_kind
-    return f"{pair.a_kind} → {pair.b_kind}"
+        return word(pair.a_kind or pair.b_kind)
+    return join(" → ", (word(pair.a_kind), word(pair.b_kind)))
 
 
 def _known(side: Facts, ops: Sequence[OpId]) -> list[OpId]:
@@ -242,86 +323,6 @@ def _gradient(side: Facts, ops: Sequence[OpId]) -> str:
     return scientific(combine(stats).l2) if stats else _NOTHING
 
 
-def _gradients(sides: tuple[Facts, Facts], names: tuple[str, str]) -> Figure | None:
-    x = Axis(label="weighted layer, from the input", whole=True)
-    panels = []
-    for title, label, read in (
-        ("Weights", "‖∂L/∂W‖₂", Facts.weight_gradient),
-        ("Activations", "‖∂L/∂y‖₂", Facts.call_gradient),
-    ):
-        series = []
-        for facts, name, hue in zip(
-            sides, names, _hues(sides[0].report, sides[1].report), strict=True
-        ):
-            points = tuple(
-                (i, stats.l2)
-                for i, op in enumerate(facts.weighted, start=1)
-                if (stats := read(facts, op)) is not None
-            )
-            if points:
-                series.append(_series(name, hue, points))
-        if series:
-            panels.append(
-                Panel(title=title, x=x, y=Axis(label=label, log=True), series=tuple(series))
-            )
-    if not panels:
-        return None
-    return Figure(
-        key="gradients",
-        title="Gradient of every weighted layer",
-        caption="Norms of the loss’s gradient: at the weights, and at the outputs. Falling to the "
-        "left is vanishing, rising to the left exploding.",
-        panels=tuple(panels),
-        shared="none",
-        height=0.6,
-        main=True,
-    )
-
-
-def _chains(value: Comparison, names: tuple[str, str]) -> Figure | None:
-    gains, products = [], []
-    for report, name, hue in zip((value.a, value.b), names, _hues(value.a, value.b), strict=True):
-        chain = report.gradient_flow.chain if report.gradient_flow else ()
-        if chain:
-            gains.append(
-                Series(name=name, hue=hue, line=False, dots=True,
-                       points=tuple((link.depth, link.gain) for link in chain))
-            )  # fmt: skip
-            products.append(_series(name, hue, tuple((link.depth, link.product) for link in chain)))
-    if not gains:
-        return None
-    x = Axis(label="depth: weighted layers from the input", whole=True)
-    one = (Rule(at=1.0, label="1"),)
-    return Figure(
-        key="chains",
-        title="The chain of both",
-        caption="Left: the factor of every piece that all of the gradient passes. Right: their "
-        "product from the loss back to there.",
-        panels=(
-            Panel(title="Factors", x=x, y=Axis(label="factor", log=True), series=tuple(gains),
-                  rules=one),
-            Panel(title="Product", x=x, y=Axis(label="product", log=True), series=tuple(products),
-                  rules=one),
-        ),
-        shared="none",
-        height=0.6,
-        main=True,
-    )  # fmt: skip
-
-
-def _series(name: str, hue: Hue, points: Points) -> Series:
-    return Series(name=name, hue=hue, points=points, dots=len(points) <= _FEW_DOTS)
-
-
-def _chain_said(value: Comparison, names: tuple[str, str]) -> tuple[str, ...]:
-    said = []
-    for report, name in zip((value.a, value.b), names, strict=True):
-        words = chain_words(report.gradient_flow.chain) if report.gradient_flow else ()
-        if words:
-            said.append(f"{name}: {' '.join(words)}")
-    return tuple(said)
-
-
 def _findings(value: Comparison, names: tuple[str, str]) -> tuple[Cards, ...]:
     sides = tuple(zip((value.a, value.b), names, strict=True))
     if not any(report.findings or report.gradient_flow for report, _ in sides):
@@ -330,7 +331,9 @@ def _findings(value: Comparison, names: tuple[str, str]) -> tuple[Cards, ...]:
         Cards(
             title=name,
             findings=report.findings,
-            none="No rule fired." if report.gradient_flow else "No gradient was measured.",
+            none=say("No rule fired.")
+            if report.gradient_flow
+            else say("No gradient was measured."),
         )
         for report, name in sides
     )

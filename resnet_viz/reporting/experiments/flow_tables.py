@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from resnet_viz.core.gradient_flow import GradientFlow, ParameterGradient
+from resnet_viz.core.message import join, say, sentences
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, percent, scientific
 from resnet_viz.reporting.experiments.page import Table
 
@@ -13,26 +15,31 @@ def received(flow: GradientFlow) -> str:
     """``143 of 161 parameters received a gradient``, and how many of them only zeros."""
     reached = [p.stats for p in flow.parameters if p.stats is not None]
     zeros = sum(stats.l2 == 0 for stats in reached)
-    said = f"{len(reached):,} of {count(len(flow.parameters), 'parameter')} received a gradient"
-    return said + (f", {zeros:,} of them exactly zero" if zeros else "")
+    said = say(
+        "{n} of {parameters} received a gradient",
+        n=f"{len(reached):,}",
+        parameters=count(len(flow.parameters), "parameter"),
+    )
+    return say("{said}, {n} of them exactly zero", said=said, n=f"{zeros:,}") if zeros else said
 
 
 def how_measured(flow: GradientFlow) -> list[tuple[str, str]]:
     """What was run, as labels and texts; what is as usual is left out."""
-    loss = f"{flow.loss.name} = {scientific(flow.loss.value)}"
+    value = scientific(flow.loss.value)
     if flow.loss.spread is not None:
-        loss += f" ± {scientific(flow.loss.spread)}"
+        value += f" ± {scientific(flow.loss.spread)}"
+    loss = say("{loss} = {value}", loss=flow.loss.name, value=value)
     rows = [
-        ("loss", loss),
-        ("mode", flow.mode),
-        ("batch", f"{flow.batch_size:,}"),
-        ("batches", f"{flow.batches:,}" if flow.batches > 1 else ""),
-        ("ranks", f"{flow.ranks:,}" if flow.ranks > 1 else ""),
-        ("statistics", flow.stats if flow.stats != "default" else ""),
-        ("autocast", flow.autocast),
-        ("optimizer", flow.optimizer),
-        ("device", flow.device),
-        ("data", flow.data),
+        (say("loss"), loss),
+        (say("mode"), word(flow.mode)),
+        (say("batch"), f"{flow.batch_size:,}"),
+        (say("batches"), f"{flow.batches:,}" if flow.batches > 1 else ""),
+        (say("ranks"), f"{flow.ranks:,}" if flow.ranks > 1 else ""),
+        (say("statistics"), flow.stats if flow.stats != "default" else ""),
+        (say("autocast"), flow.autocast),
+        (say("optimizer"), flow.optimizer),
+        (say("device"), flow.device),
+        (say("data"), flow.data),
     ]
     return [(label, text) for label, text in rows if text]
 
@@ -41,11 +48,11 @@ def parameter_table(flow: GradientFlow) -> Table:
     """Every parameter; a column that nothing was measured for is left out."""
     columns: list[tuple[str, list[str]]] = [
         ("‖∂L/∂W‖₂", [_l2(p) for p in flow.parameters]),
-        ("RMS", [scientific(p.stats.rms) if p.stats else NOTHING for p in flow.parameters]),
+        (say("RMS"), [scientific(p.stats.rms) if p.stats else NOTHING for p in flow.parameters]),
         ("‖∂L/∂W‖/‖W‖", [_or(p.ratio) for p in flow.parameters]),
-        ("Update ‖Δw‖/‖w‖", [_or(p.update_ratio) for p in flow.parameters]),
-        ("Worst unit", [_or(p.units.high if p.units else None) for p in flow.parameters]),
-        ("Cosine", [_or(p.cosine.mean if p.cosine else None) for p in flow.parameters]),
+        (say("Update ‖Δw‖/‖w‖"), [_or(p.update_ratio) for p in flow.parameters]),
+        (say("Worst unit"), [_or(p.units.high if p.units else None) for p in flow.parameters]),
+        (say("Cosine"), [_or(p.cosine.mean if p.cosine else None) for p in flow.parameters]),
     ]
     kept = [(name, cells) for name, cells in columns if any(c != NOTHING for c in cells)]
     has_reasons = any(p.reason for p in flow.parameters)
@@ -55,20 +62,27 @@ def parameter_table(flow: GradientFlow) -> Table:
     ]
     notes = []
     if flow.batches > 1:
-        notes.append(f"± is the standard deviation over {flow.batches} batches.")
+        notes.append(
+            say("± is the standard deviation over {batches} batches.", batches=flow.batches)
+        )
     if any(name == "Worst unit" for name, _ in kept):
-        notes.append("Worst unit: the largest ‖Gᵢ‖/‖Wᵢ‖ (Brock et al. 2021, arXiv:2102.06171).")
+        notes.append(
+            say("Worst unit: the largest ‖Gᵢ‖/‖Wᵢ‖ (Brock et al. 2021, arXiv:2102.06171).")
+        )
     if any(name == "Cosine" for name, _ in kept):
-        notes.append("Cosine: mean between the gradients of consecutive batches.")
+        notes.append(say("Cosine: mean between the gradients of consecutive batches."))
     return Table(
-        title="Every parameter",
-        head=("Parameter", *(["Without gradient because"] if has_reasons else []),
-              *(name for name, _ in kept)),
+        title=say("Every parameter"),
+        head=(
+            say("Parameter"),
+            *([say("Without gradient because")] if has_reasons else []),
+            *(name for name, _ in kept),
+        ),
         rows=tuple(rows),
         words=2 if has_reasons else 1,
-        note=" ".join(notes),
+        note=join(" ", notes),
         tall=True,
-    )  # fmt: skip
+    )
 
 
 def activity_table(flow: GradientFlow) -> Table | None:
@@ -76,15 +90,19 @@ def activity_table(flow: GradientFlow) -> Table | None:
     if not flow.activities:
         return None
     return Table(
-        title="Activation functions",
-        head=("Call", "Units", "Active", "Dead units", "Saturated"),
+        title=say("Activation functions"),
+        head=(say("Call"), say("Units"), say("Active"), say("Dead units"), say("Saturated")),
         rows=tuple(
             (a.op, f"{a.units:,}", *(_part(x) for x in (a.active, a.dead, a.saturated)))
             for a in flow.activities
         ),
-        note="Active: outputs above zero. Dead: units that are in less than 1 % of the places. "
-        "Saturated: outputs where the slope is below 5 % of its largest."
-        + ("" if all(a.exact for a in flow.activities) else " From an even sample of places."),
+        note=sentences(
+            say(
+                "Active: outputs above zero. Dead: units that are in less than 1 % of the places. "
+                "Saturated: outputs where the slope is below 5 % of its largest."
+            ),
+            "" if all(a.exact for a in flow.activities) else say("From an even sample of places."),
+        ),
         tall=len(flow.activities) > 8,
     )
 
@@ -94,14 +112,21 @@ def norm_table(flow: GradientFlow) -> Table | None:
     if not flow.norms:
         return None
     return Table(
-        title="Normalisation layers",
-        head=("Module", "Class", "Normalised by", "Mode", "Places", "Steps seen"),
+        title=say("Normalisation layers"),
+        head=(
+            say("Module"),
+            say("Class"),
+            say("Normalised by"),
+            say("Mode"),
+            say("Places"),
+            say("Steps seen"),
+        ),
         rows=tuple(
             (
                 n.module,
-                n.type_name + (" (frozen)" if n.frozen else ""),
-                f"{n.statistics} statistics",
-                "train" if n.training else "eval",
+                say("{name} (frozen)", name=n.type_name) if n.frozen else n.type_name,
+                say("batch statistics") if n.statistics == "batch" else say("running statistics"),
+                say("train") if n.training else say("eval"),
                 f"{n.places:,}" if n.places else NOTHING,
                 NOTHING if n.steps is None else f"{n.steps:,}",
             )
@@ -114,28 +139,52 @@ def norm_table(flow: GradientFlow) -> Table | None:
 
 def broken_table(flow: GradientFlow) -> Table | None:
     """Where NaN and infinity begin and where the way back ends; ``None`` where nowhere."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             n.op,
-            f"{n.value} begins, {n.direction}",
-            (f"in the parameter {n.parameter}" if n.parameter else "made by the call")
-            + (f"; {count(n.later, 'call')} only pass it on" if n.later else ""),
+            say("{value} begins, {direction}", value=n.value, direction=word(n.direction)),
+            join(
+                "; ",
+                filter(
+                    None,
+                    (
+                        say("in the parameter {name}", name=n.parameter)
+                        if n.parameter
+                        else say("made by the call"),
+                        say("{calls} only pass it on", calls=count(n.later, "call"))
+                        if n.later
+                        else "",
+                    ),
+                ),
+            ),
         )
         for n in flow.nonfinite
     ]
-    hows = {"detach": "detached", "no_grad": "gradients off", "values": "no derivative"}
+    hows = {
+        "detach": say("detached"),
+        "no_grad": say("gradients off"),
+        "values": say("no derivative"),
+    }
     rows += [
-        (d.op, f"the way back ends: {hows[d.how]}",
-         f"{count(len(d.parameters), 'parameter')} behind it" if d.parameters else NOTHING)
+        (
+            d.op,
+            say("the way back ends: {hows}", hows=hows[d.how]),
+            say("{parameters} behind it", parameters=count(len(d.parameters), "parameter"))
+            if d.parameters
+            else NOTHING,
+        )
         for d in flow.detached
-    ]  # fmt: skip
-    rows += [(n.fork, "shares not separable", n.reason) for n in flow.not_separable]
+    ]
+    rows += [(n.fork, say("shares not separable"), n.reason) for n in flow.not_separable]
     if not rows:
         return None
     return Table(
-        title="Where it breaks", head=("Call", "What", "How"), rows=tuple(rows), words=3,
+        title=say("Where it breaks"),
+        head=(say("Call"), say("What"), say("How")),
+        rows=tuple(rows),
+        words=3,
         tall=len(rows) > 8,
-    )  # fmt: skip
+    )
 
 
 def share_table(flow: GradientFlow) -> Table | None:
@@ -143,8 +192,8 @@ def share_table(flow: GradientFlow) -> Table | None:
     if not flow.shares:
         return None
     return Table(
-        title="Every edge that leaves a fork",
-        head=("Fork", "Consumer", "Share", "‖gₑ‖/‖g‖", "Cosine"),
+        title=say("Every edge that leaves a fork"),
+        head=(say("Fork"), say("Consumer"), say("Share"), "‖gₑ‖/‖g‖", say("Cosine")),
         rows=tuple(
             (
                 s.src,
@@ -156,7 +205,7 @@ def share_table(flow: GradientFlow) -> Table | None:
             for s in flow.shares
         ),
         words=2,
-        note="Share: ⟨gₑ, g⟩ / ⟨g, g⟩; the shares at a fork sum to 1.",
+        note=say("Share: ⟨gₑ, g⟩ / ⟨g, g⟩; the shares at a fork sum to 1."),
         tall=True,
     )
 

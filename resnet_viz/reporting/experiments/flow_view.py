@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from resnet_viz.core.errors import listed
 from resnet_viz.core.gradient_flow import GradientFlow
+from resnet_viz.core.message import join, say, sentences
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, scientific
 from resnet_viz.reporting.experiments.chain_figures import (
     chain_figure,
@@ -34,44 +37,57 @@ def flow_view(value: GradientFlow, title: str) -> ExperimentView:
     sections = [
         Section(
             key="chain",
-            title="The chain",
-            lead="The factors whose product makes a gradient vanish or explode.",
+            title=say("The chain"),
+            lead=say("The factors whose product makes a gradient vanish or explode."),
             said=chain_words(value.chain),
             figures=(chain,) if chain else (),
             tables=(chain_table(value.chain),) if value.chain else (),
         ),
         Section(
             key="parameters",
-            title="Parameters",
+            title=say("Parameters"),
             lead=f"{received(value)}.",
             figures=(norms,) if norms else (),
             tables=(parameter_table(value),),
         ),
-        Section(key="forks", title="Forks", tables=(shares,) if shares else ()),
-        Section(key="forward", title="What the forward showed", tables=facts),
+        Section(key="forks", title=say("Forks"), tables=(shares,) if shares else ()),
+        Section(key="forward", title=say("What the forward showed"), tables=facts),
         Section(
             key="findings",
-            title="Findings",
+            title=say("Findings"),
             cards=(Cards(title="", findings=value.findings),) if value.findings else (),
         ),
     ]
     tone: Tone = ""
     if worst is not None and worst.severity != "note":
         tone = worst.severity
-    verdict = "No rule fired on this run" if worst is None else f"{worst.what}: {worst.evidence}"
-    rows = [(label[0].upper() + label[1:], text) for label, text in how_measured(value)]
+    verdict = (
+        say("No rule fired on this run")
+        if worst is None
+        else join(": ", (worst.what, worst.evidence))
+    )
+    rows = how_measured(value)
     return ExperimentView(
-        title=title or "Gradient flow",
+        title=title or say("Gradient flow"),
         verdict=verdict,
         tone=tone,
-        lead=f"{value.loss.name} = {scientific(value.loss.value)}, {value.mode} mode, "
-        f"{count(value.batches, 'batch', 'batches')} of {value.batch_size:,}, on {value.device}.",
+        lead=say(
+            "{name} = {value}, {mode} mode, {batches} of {batch_size}, on {device}.",
+            name=value.loss.name,
+            value=scientific(value.loss.value),
+            mode=word(value.mode),
+            batches=count(value.batches, "batch", "batches"),
+            batch_size=f"{value.batch_size:,}",
+            device=value.device,
+        ),
         facts=_facts(value),
         seen=value.notes,
         sections=tuple(s for s in sections if s.figures or s.tables or s.cards),
         caveats=(
-            "One run of one batch (or a few) at one moment of training: another batch, seed or "
-            "step may look otherwise.",
+            say(
+                "One run of one batch (or a few) at one moment of training: another batch, "
+                "seed or step may look otherwise."
+            ),
         ),
         provenance=tuple(rows),
     )
@@ -79,33 +95,39 @@ def flow_view(value: GradientFlow, title: str) -> ExperimentView:
 
 def places(where: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
-    left = len(where) - most
-    return ", ".join(where[:most]) + (f" and {left:,} more" if left > 0 else "")
+    return listed(where, most)
 
 
 def _facts(value: GradientFlow) -> tuple[Fact, ...]:
     reached = sum(p.stats is not None for p in value.parameters)
     facts = [
-        Fact(label="Loss", value=scientific(value.loss.value), detail=value.loss.name),
+        Fact(label=say("Loss"), value=scientific(value.loss.value), detail=value.loss.name),
         Fact(
-            label="With gradient",
-            value=f"{reached:,} of {len(value.parameters):,}",
-            detail="parameters",
+            label=say("With gradient"),
+            value=say(
+                "{reached} of {parameters}",
+                reached=f"{reached:,}",
+                parameters=f"{len(value.parameters):,}",
+            ),
+            detail=say("parameters"),
         ),
     ]
     if value.chain:
         facts.append(
             Fact(
-                label="Product of the chain",
+                label=say("Product of the chain"),
                 value=power(value.chain[0].product),
-                detail=f"{count(len(value.chain), 'factor')}, from the loss to the input",
+                detail=say(
+                    "{factors}, from the loss to the input",
+                    factors=count(len(value.chain), "factor"),
+                ),
             )
         )
     facts.append(
         Fact(
-            label="Findings",
+            label=say("Findings"),
             value=f"{len(value.findings):,}",
-            detail="no rule fired" if not value.findings else value.findings[0].what,
+            detail=say("no rule fired") if not value.findings else value.findings[0].what,
             tone="good" if not value.findings else "warning",
         )
     )
@@ -117,7 +139,7 @@ def _norms(value: GradientFlow) -> Figure | None:
     if not found:
         return None
     norms = Series(
-        name="norm of the gradient",
+        name=say("norm of the gradient"),
         hue="residual",
         points=tuple((i, p.stats.l2) for i, p in found if p.stats),
         spread=tuple(
@@ -128,9 +150,9 @@ def _norms(value: GradientFlow) -> Figure | None:
         line=False,
         dots=True,
     )
-    x = Axis(label="parameter, in registration order", whole=True)
+    x = Axis(label=say("parameter, in registration order"), whole=True)
     panels = [
-        Panel(title="Norm", x=x, y=Axis(label="‖∂L/∂W‖₂", log=True), series=(norms,)),
+        Panel(title=say("Norm"), x=x, y=Axis(label="‖∂L/∂W‖₂", log=True), series=(norms,)),
     ]
     ratios = [(i, p.update_ratio) for i, p in found if p.update_ratio is not None]
     by = "update" if ratios else "gradient"
@@ -139,26 +161,38 @@ def _norms(value: GradientFlow) -> Figure | None:
         label = "‖Δw‖/‖w‖" if by == "update" else "‖∂L/∂W‖/‖W‖"
         panels.append(
             Panel(
-                title="One step of the optimizer" if by == "update" else "Beside the weight",
+                title=say("One step of the optimizer")
+                if by == "update"
+                else say("Beside the weight"),
                 x=x,
                 y=Axis(label=label, log=True),
                 series=(
                     Series(
-                        name=f"{by} over weight", hue="momentum", line=False, dots=True,
+                        name=say("update over weight")
+                        if by == "update"
+                        else say("gradient over weight"),
+                        hue="momentum",
+                        line=False,
+                        dots=True,
                         points=tuple((i, r) for i, r in ratios if r is not None),
                     ),
                 ),
                 rules=(Rule(at=1e-3, label="10⁻³"),) if by == "update" else (),
             )
-        )  # fmt: skip
+        )
     spread = (
-        f" Whiskers: one standard deviation over {value.batches} batches." if norms.spread else ""
+        say("Whiskers: one standard deviation over {batches} batches.", batches=value.batches)
+        if norms.spread
+        else ""
     )
     return Figure(
         key="parameters",
-        title="Every parameter",
-        caption=f"Vectors (biases, norm scales) stand beside matrices and kernels.{spread}"
-        + (" An update ratio near 10⁻³ is the usual rule of thumb." if by == "update" else ""),
+        title=say("Every parameter"),
+        caption=sentences(
+            say("Vectors (biases, norm scales) stand beside matrices and kernels."),
+            spread,
+            say("An update ratio near 10⁻³ is the usual rule of thumb.") if by == "update" else "",
+        ),
         panels=tuple(panels),
         shared="none",
         height=0.6,

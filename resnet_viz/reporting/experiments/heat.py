@@ -10,9 +10,10 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
-from xml.sax.saxutils import escape
 
+from resnet_viz.core.message import join, say
 from resnet_viz.core.units import scientific
+from resnet_viz.reporting.escaping import escaped
 from resnet_viz.reporting.experiments.figure import Cell, Heat
 from resnet_viz.reporting.experiments.marks import Frame, n
 from resnet_viz.reporting.fonts import fit, text_width
@@ -23,9 +24,17 @@ MOST = 200
 Write = Callable[..., None]
 
 COLOURS = (
-    "#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58",
-    "#b5de2b", "#fde725",
-)  # fmt: skip
+    "#440154",
+    "#482878",
+    "#3e4989",
+    "#31688e",
+    "#26828e",
+    "#1f9e89",
+    "#35b779",
+    "#6ece58",
+    "#b5de2b",
+    "#fde725",
+)
 """Viridis: lightness grows evenly, every common kind of colour blindness can read it."""
 
 BROKEN = "#c4243b"
@@ -62,11 +71,17 @@ def heat_of(
     starts = (*(steps[column[0]] for column in columns), steps[-1] + width)
     told = []
     if len(columns) < len(steps):
-        told.append(f"{len(steps):,} steps in {len(columns)} columns")
+        told.append(
+            say("{steps} steps in {columns} columns", steps=f"{len(steps):,}", columns=len(columns))
+        )
     if len(lines) < len(rows):
-        told.append(f"{len(rows):,} rows in {len(lines)}")
-    mean = "geometric mean" if log else "mean"
-    note = f"{' and '.join(told)} ({mean} of neighbours; broken where any is)." if told else ""
+        told.append(say("{rows} rows in {lines}", rows=f"{len(rows):,}", lines=len(lines)))
+    what = say("{one} and {other}", one=told[0], other=told[1]) if told[1:] else join("", told)
+    note: str = ""
+    if told and log:
+        note = say("{what} (geometric mean of neighbours; broken where any is).", what=what)
+    elif told:
+        note = say("{what} (mean of neighbours; broken where any is).", what=what)
     return Heat(rows=names, starts=starts, values=joined, unit=unit, log=log, note=note)
 
 
@@ -94,7 +109,7 @@ def heat_lines(heat: Heat, frame: Frame) -> list[str]:
         out.append(
             f'<image x="{n(frame.left)}" y="{n(frame.top)}" width="{n(frame.width)}" '
             f'height="{n(frame.height)}" preserveAspectRatio="none" href="{uri}">'
-            f"<title>{escape(heat.unit)}</title></image>"
+            f"<title>{escaped(heat.unit)}</title></image>"
         )
     return out
 
@@ -119,11 +134,20 @@ def heat_key(heat: Heat, x: float, y: float, width: float, write: Write) -> tupl
         for i, colour in enumerate(COLOURS)
     ]
     at = x + size * len(COLOURS) + 8
-    log = ", log scale" if heat.log else ""
-    text = fit(f"{heat.unit}: {scientific(low)} … {scientific(high)}{log}", 12, width - at)
+    ends = {"unit": heat.unit, "low": scientific(low), "high": scientific(high)}
+    scale = (
+        say("{unit}: {low} … {high}, log scale", **ends)
+        if heat.log
+        else say("{unit}: {low} … {high}", **ends)
+    )
+    text = fit(scale, 12, width - at)
     write("key", at, y + 2, text, size=12)
     y += 20
-    words = {"broken": "NaN or infinite", "zero": "exactly zero", "nothing": "no value"}
+    words = {
+        "broken": say("NaN or infinite"),
+        "zero": say("exactly zero"),
+        "nothing": say("no value"),
+    }
     kinds = heat.kinds
     for kind, said in words.items():
         if kind not in kinds:

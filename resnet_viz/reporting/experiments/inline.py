@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from resnet_viz.reporting.escaping import escaped
 from resnet_viz.reporting.experiments.figure import Figure
 from resnet_viz.reporting.experiments.plot import describe, draw
+from resnet_viz.reporting.language import spoken
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -19,7 +21,7 @@ _WIDE, _NARROW = 1080.0, 348.0
 
 def drawing(figure: Figure, narrow: bool) -> Markup:
     """The figure as an ``<svg>`` element with its title and its words."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
     drawn = draw(figure, _NARROW if narrow else _WIDE, narrow=narrow)
     size = "narrow" if narrow else "wide"
@@ -27,9 +29,9 @@ def drawing(figure: Figure, narrow: bool) -> Markup:
     # draw() escapes every text it writes.
     return Markup(
         f'<svg class="rv-figure {size}" viewBox="0 0 {drawn.width:g} {drawn.height:.0f}" '
-        f'role="img" aria-labelledby="{escape(name)}-t {escape(name)}-d">'
-        f'<title id="{escape(name)}-t">{escape(figure.title)}</title>'
-        f'<desc id="{escape(name)}-d">{escape(describe(figure))}</desc>'
+        f'role="img" aria-labelledby="{escaped(name)}-t {escaped(name)}-d">'
+        f'<title id="{escaped(name)}-t">{escaped(figure.title)}</title>'
+        f'<desc id="{escaped(name)}-d">{escaped(describe(figure))}</desc>'
         + "".join(drawn.lines)
         + "</svg>"
     )
@@ -39,6 +41,6 @@ def whole(text: str) -> Markup:
     """The text escaped, with numbers such as 9.1e-32 and 63.8 % kept on one line."""
     from markupsafe import Markup, escape
 
-    text = re.sub(r"(\d) %", "\\1\u00a0%", text)
+    text = re.sub(r"(\d) %", "\\1\u00a0%", spoken(text))
     number, kept = r"[-−]?[\d.]+e-\d+", r'<span class="whole">\g<0></span>'
     return Markup(re.sub(number, kept, str(escape(text))))

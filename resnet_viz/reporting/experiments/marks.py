@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from xml.sax.saxutils import escape
 
+from resnet_viz.reporting.escaping import escaped
 from resnet_viz.reporting.experiments.figure import Hue, Key, Series
 from resnet_viz.reporting.experiments.scales import Off, Scale
 
@@ -62,7 +62,7 @@ def series_lines(series: Series, frame: Frame) -> list[str]:
     """The elements of a series from back to front."""
     place = [(frame.px(x), *frame.py(y)) for x, y in series.points if not math.isnan(x)]
     css = style(series.hue, dashed=series.dashed, thick=series.thick)
-    out = [f'<g class="series {css}"><title>{escape(series.name)}</title>']
+    out = [f'<g class="series {css}"><title>{escaped(series.name)}</title>']
     out += _spread(series, frame)
     if series.stems is not None:
         foot, _ = frame.py(series.stems)
@@ -81,7 +81,7 @@ def series_lines(series: Series, frame: Frame) -> list[str]:
         names = [s for s, (x, _) in zip(given, series.points, strict=True) if not math.isnan(x)]
         dots = [(marker(series.hue, *at[:2], r), s) for at, s in zip(place, names, strict=True)
                 if not at[2]]  # fmt: skip
-        out += [f"<g><title>{escape(s)}</title>{dot}</g>" if s else dot for dot, s in dots]
+        out += [f"<g><title>{escaped(s)}</title>{dot}</g>" if s else dot for dot, s in dots]
     out += _off_marks(place, frame)
     return [*out, "</g>"]
 

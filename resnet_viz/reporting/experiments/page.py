@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from resnet_viz.core.comparison import Comparison
 from resnet_viz.core.display import Savable
@@ -22,11 +22,16 @@ from resnet_viz.core.experiments.lesions import LesionStudy
 from resnet_viz.core.finding import Finding
 from resnet_viz.core.gradient_flow import GradientFlow
 from resnet_viz.core.history import History
+from resnet_viz.core.message import join, say
+from resnet_viz.core.op_times import OpTimes
 from resnet_viz.core.paths import PathGradients
 from resnet_viz.core.propagation import SignalPropagation
 from resnet_viz.core.report import Provenance, RenderOptions
 from resnet_viz.core.units import percent, scientific
 from resnet_viz.reporting.experiments.figure import Figure
+
+if TYPE_CHECKING:
+    from resnet_viz.reporting.side_by_side.picture import Picture
 
 FEW = 12
 """Rows of a long table, and checks that hold, which are shown before the rest is folded."""
@@ -79,28 +84,38 @@ class Cards:
     title: str
     findings: tuple[Finding, ...]
     when: tuple[str, ...] = ()
-    none: str = "No rule fired."
+    none: str = say("No rule fired.")
 
     @property
     def facts(self) -> tuple[tuple[Finding, tuple[tuple[str, str], ...]], ...]:
         """Each finding with its labels and texts."""
         times = self.when or ("",) * len(self.findings)
         return tuple(
-            (found, tuple((label, text) for label, text in (
-                ("When", when), ("Rule", found.threshold), ("What to try", found.remedy),
-                ("Source", found.source),
-            ) if text))
+            (
+                found,
+                tuple(
+                    (label, text)
+                    for label, text in (
+                        (say("When"), when),
+                        (say("Rule"), found.threshold),
+                        (say("What to try"), found.remedy),
+                        (say("Source"), found.source),
+                    )
+                    if text
+                ),
+            )
             for found, when in zip(self.findings, times, strict=True)
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the page: what it shows, in this order."""
+    """A part of the page: what it shows, in this order; ``pairs`` are two models drawn."""
 
     key: str
     title: str
     lead: str = ""
+    pairs: Picture | None = None
     said: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -140,24 +155,34 @@ class ExperimentView:
         """All figures, in reading order."""
         return tuple(figure for section in self.sections for figure in section.figures)
 
+    @property
+    def pairs(self) -> Picture | None:
+        """Two models side by side, where that is what it is about."""
+        return next((s.pairs for s in self.sections if s.pairs is not None), None)
+
     def pictured(self, focus: str) -> tuple[Figure, ...]:
         """The figures that a picture shows: the main ones, or the one asked for.
+
+        None where ``pairs`` are shown instead.
 
         Raises:
             UserError: If no figure has this key.
         """
+        if self.pairs and focus in ("", self.pairs.key):
+            return ()
         if not focus:
             return tuple(f for f in self.figures if f.main) or self.figures[:1]
         found = tuple(f for f in self.figures if focus in (f.key, "all"))
         if not found:
-            keys = " ".join(f.key for f in self.figures)
+            shown = (*((self.pairs,) if self.pairs else ()), *self.figures)
+            keys = " ".join(f.key for f in shown)
             raise UserError(f"no figure {focus!r}; this result has: {keys} (or all)")
         return found
 
     @property
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.title}: {self.verdict}"
+        return join(": ", (self.title, self.verdict))
 
 
 _MAKERS: dict[type, str] = {
@@ -168,6 +193,7 @@ _MAKERS: dict[type, str] = {
     GradientFlow: "flow_view:flow_view",
     PathGradients: "path_view:path_view",
     SignalPropagation: "propagation_view:propagation_view",
+    OpTimes: "times_view:times_view",
     History: "history_view:history_view",
     Comparison: "comparison_view:comparison_view",
 }
@@ -193,13 +219,13 @@ def provenance_rows(p: Provenance, *more: tuple[str, str]) -> tuple[tuple[str, s
     """Labels and texts of what is known; ``more`` comes first."""
     rows = [
         *more,
-        ("Input", p.input),
-        ("Measured on", p.device),
-        ("Seed", "" if p.seed is None else str(p.seed)),
-        ("Command", p.command),
-        ("Made with", p.tool),
-        ("Libraries", ", ".join(p.libraries)),
-        ("Created", p.created),
+        (say("Input"), p.input),
+        (say("Measured on"), p.device),
+        (say("Seed"), "" if p.seed is None else str(p.seed)),
+        (say("Command"), p.command),
+        (say("Made with"), p.tool),
+        (say("Libraries"), ", ".join(p.libraries)),
+        (say("Created"), p.created),
     ]
     return tuple((label, text) for label, text in rows if text)
 
@@ -208,11 +234,18 @@ def check_table(checks: Sequence[Check]) -> Table:
     """The checks as rows; the verdict is a word and a sign, not a colour alone."""
     return Table(
         title="",
-        head=("Measured quantity", "Verdict", "Measured", "Expected", "Allowed", "Source"),
+        head=(
+            say("Measured quantity"),
+            say("Verdict"),
+            say("Measured"),
+            say("Expected"),
+            say("Allowed"),
+            say("Source"),
+        ),
         rows=tuple(
             (
                 c.what,
-                "✓ holds" if c.holds else "✗ does not hold",
+                say("✓ holds") if c.holds else say("✗ does not hold"),
                 scientific(c.measured),
                 "–" if c.expected is None else scientific(c.expected),
                 c.allowed,
@@ -236,12 +269,14 @@ def checks_fact(checks: Sequence[Check]) -> Fact:
     """How many of the checks hold."""
     held = sum(c.holds for c in checks)
     if not checks:
-        return Fact(label="Checks", value="–", detail="none made")
+        return Fact(label=say("Checks"), value="–", detail=say("none made"))
     failed = next((c.what for c in checks if not c.holds), "")
     return Fact(
-        label="Checks",
-        value=f"{held} of {len(checks)} hold",
-        detail=f"not: {failed}" if failed else "against theory and the papers",
+        label=say("Checks"),
+        value=say("{n} of {all} hold", n=held, all=len(checks)),
+        detail=say("not: {check}", check=failed)
+        if failed
+        else say("against theory and the papers"),
         tone="warning" if failed else "good",
     )
 

@@ -5,40 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from resnet_viz.core.message import Message, say, say_n, sentences
 from resnet_viz.core.paths import PathGradients
+from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, percent, scientific
 from resnet_viz.reporting.experiments.chain_figures import power
 from resnet_viz.reporting.experiments.figure import Axis, Band, Figure, Panel, Rule, Series
 from resnet_viz.reporting.experiments.page import ExperimentView, Fact, Section, Table
 
-CONTESTED = (
-    "That a residual net is an ensemble of its short paths is one reading of such numbers (Veit "
-    "et al. 2016, arXiv:1605.06431) and a contested one: the paths share their weights and are "
-    "trained together, and where the gradient comes back says little of what each path computes."
+CONTESTED = say(
+    "That a residual net is an ensemble of its short paths is one reading of "
+    "such numbers (Veit et al. 2016, arXiv:1605.06431) and a contested one: "
+    "the paths share their weights and are trained together, and where the "
+    "gradient comes back says little of what each path computes."
 )
-_UNITS = {"block": "residual branches", "layer": "weighted layers"}
+_UNITS = {"block": say("residual branches"), "layer": say("weighted layers")}
 
 
 def path_view(value: PathGradients, title: str) -> ExperimentView:
     """The page of one measurement."""
     section = path_section(value)
     return ExperimentView(
-        title=title or f"{value.model}: gradient by path length",
+        title=title or say("{model}: gradient by path length", model=value.model),
         verdict=_verdict(value),
         tone="",
-        lead=f"The gradient at {value.at}, split by how many {_UNITS[value.lengths.unit]} the "
-        "paths pass that it came back over. Exact: the pieces of one graded backward sum to it.",
+        lead=say(
+            "The gradient at {at}, split by how many {unit} the paths pass that it "
+            "came back over. Exact: the pieces of one graded backward sum to it.",
+            at=value.at,
+            unit=_UNITS[value.lengths.unit],
+        ),
         facts=_facts(value),
         seen=(),
         sections=(section,),
         caveats=(CONTESTED,),
         provenance=(
-            ("Loss", value.loss),
-            ("Mode", value.mode),
-            ("Batch", f"{value.batch_size:,}"),
-            ("Data", value.data),
-            ("Measured on", value.device),
-            ("Seconds", f"{value.seconds:.3g}"),
+            (say("Loss"), value.loss),
+            (say("Mode"), word(value.mode)),
+            (say("Batch"), f"{value.batch_size:,}"),
+            (say("Data"), value.data),
+            (say("Measured on"), value.device),
+            (say("Seconds"), f"{value.seconds:.3g}"),
         ),
     )
 
@@ -50,10 +57,12 @@ def path_section(value: PathGradients) -> Section:
     figures = [_bells(value), _norms(value)] if several else []
     return Section(
         key="paths",
-        title="Path lengths",
-        lead="Every fork adds ways through the net. Thin: how many of all paths have which "
-        "length. Thick: how much of the gradient comes back over them (Veit et al. 2016, "
-        "arXiv:1605.06431, here exact and not sampled).",
+        title=say("Path lengths"),
+        lead=say(
+            "Every fork adds ways through the net. Thin: how many of all paths have "
+            "which length. Thick: how much of the gradient comes back over them (Veit "
+            "et al. 2016, arXiv:1605.06431, here exact and not sampled)."
+        ),
         said=path_words(value),
         figures=tuple(f for f in figures if f is not None),
         tables=(_table(value),),
@@ -65,35 +74,61 @@ def path_words(value: PathGradients) -> tuple[str, ...]:
     lengths, (low, high) = value.lengths, value.central_range
     unit = _UNITS[lengths.unit]
     if not lengths.total or not value.norm or not math.isfinite(value.mean_length):
-        return (f"There are {huge(lengths.total)} paths, and no gradient came back over them.",)
-    exact = (
-        f"The pieces sum to the gradient itself, up to {scientific(value.residual)} of its norm."
+        return (
+            say(
+                "There are {total} paths, and no gradient came back over them.",
+                total=huge(lengths.total),
+            ),
+        )
+    exact = say(
+        "The pieces sum to the gradient itself, up to {residual} of its norm.",
+        residual=scientific(value.residual),
     )
     if lengths.total == 1:
-        return (f"There is one path, of {lengths.longest} {unit}.", exact)
+        return (
+            say("There is one path, of {longest} {unit}.", longest=lengths.longest, unit=unit),
+            exact,
+        )
     held = lengths.fraction(low, high)
     said = [
-        f"A path passes {_one(lengths.mean)} ± {_one(lengths.sd)} {unit} (mean and standard "
-        f"deviation of {huge(lengths.total)} paths). The gradient comes back over paths of "
-        f"{_one(value.mean_length)} on average, {_beside(value.mean_length, lengths.mean)}: "
-        f"95 % of it over those of {low} to {high}, which are {_few(held)} of all paths.",
+        say(
+            "A path passes {mean} ± {sd} {unit} (mean and standard deviation of "
+            "{total} paths). The gradient comes back over paths of {mean_length} on "
+            "average, {compared}: 95 % of it over those of {low} to {high}, which "
+            "are {held} of all paths.",
+            mean=_one(lengths.mean),
+            sd=_one(lengths.sd),
+            unit=unit,
+            total=huge(lengths.total),
+            mean_length=_one(value.mean_length),
+            compared=_beside(value.mean_length, lengths.mean),
+            low=low,
+            high=high,
+            held=_few(held),
+        ),
         exact,
     ]
     if math.isfinite(value.sampled_mean_length):
         said.append(
-            f"Weighted with the norms of single paths, as Veit et al. do, the mean of the "
-            f"{count(len(value.sampled), 'length')} that were drawn is "
-            f"{_one(value.sampled_mean_length)}: that estimate lets nothing cancel."
+            say(
+                "Weighted with the norms of single paths, as Veit et al. do, the mean of "
+                "the {lengths} that were drawn is {sampled_mean_length}: that estimate "
+                "lets nothing cancel.",
+                lengths=count(len(value.sampled), "length"),
+                sampled_mean_length=_one(value.sampled_mean_length),
+            )
         )
     return tuple(said)
 
 
-def _beside(mine: float, all_of: float) -> str:
+def _beside(mine: float, all_of: float) -> Message:
     """Which of two lengths is longer, by the digits that are printed of them."""
     apart = round(round(mine, 1) - round(all_of, 1), 1)
     if not apart:
-        return "as long as a path is on average"
-    return f"{abs(apart):.1f} {'longer' if apart > 0 else 'shorter'} than a path is on average"
+        return say("as long as a path is on average")
+    if apart > 0:
+        return say("{n} longer than a path is on average", n=f"{apart:.1f}")
+    return say("{n} shorter than a path is on average", n=f"{-apart:.1f}")
 
 
 def huge(number: int) -> str:
@@ -109,15 +144,24 @@ def _raised(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _verdict(value: PathGradients) -> str:
+def _verdict(value: PathGradients) -> Message:
     low, high = value.central_range
     if not math.isfinite(value.mean_length):
-        return "No gradient came back"
+        return say("No gradient came back")
     if value.lengths.total == 1:
-        return f"There is one path, of {value.lengths.longest} {_UNITS[value.lengths.unit]}"
-    return (
-        f"The gradient comes back over paths of {low} to {high} {_UNITS[value.lengths.unit]}, "
-        f"{_one(value.mean_length)} on average; a path has {_one(value.lengths.mean)}"
+        return say(
+            "There is one path, of {longest} {unit}",
+            longest=value.lengths.longest,
+            unit=_UNITS[value.lengths.unit],
+        )
+    return say(
+        "The gradient comes back over paths of {low} to {high} {unit}, "
+        "{mean_length} on average; a path has {mean}",
+        low=low,
+        high=high,
+        unit=_UNITS[value.lengths.unit],
+        mean_length=_one(value.mean_length),
+        mean=_one(value.lengths.mean),
     )
 
 
@@ -125,14 +169,28 @@ def _facts(value: PathGradients) -> tuple[Fact, ...]:
     low, high = value.central_range
     lengths = value.lengths
     return (
-        Fact(label="Paths", value=huge(lengths.total),
-             detail=f"{lengths.shortest} to {lengths.longest} {_UNITS[lengths.unit]} long"),
-        Fact(label="Mean length", value=_one(lengths.mean), detail=f"± {_one(lengths.sd)}"),
-        Fact(label="Weighted by gradient", value=_one(value.mean_length),
-             detail=f"95 % of it: {low} to {high}"),
-        Fact(label="Sum of the pieces", value=scientific(value.residual),
-             detail="off the gradient itself"),
-    )  # fmt: skip
+        Fact(
+            label=say("Paths"),
+            value=huge(lengths.total),
+            detail=say(
+                "{shortest} to {longest} {unit} long",
+                shortest=lengths.shortest,
+                longest=lengths.longest,
+                unit=_UNITS[lengths.unit],
+            ),
+        ),
+        Fact(label=say("Mean length"), value=_one(lengths.mean), detail=f"± {_one(lengths.sd)}"),
+        Fact(
+            label=say("Weighted by gradient"),
+            value=_one(value.mean_length),
+            detail=say("95 % of it: {low} to {high}", low=low, high=high),
+        ),
+        Fact(
+            label=say("Sum of the pieces"),
+            value=scientific(value.residual),
+            detail=say("off the gradient itself"),
+        ),
+    )
 
 
 def _bells(value: PathGradients) -> Figure:
@@ -146,19 +204,19 @@ def _bells(value: PathGradients) -> Figure:
     rules = [
         Rule(at=mean, label=label, across="upright")
         for mean, label in (
-            (value.mean_length, f"gradient {_one(value.mean_length)}"),
-            (value.lengths.mean, f"paths {_one(value.lengths.mean)}"),
+            (value.mean_length, say("gradient {n}", n=_one(value.mean_length))),
+            (value.lengths.mean, say("paths {n}", n=_one(value.lengths.mean))),
         )
         if math.isfinite(mean)
     ]
     panel = Panel(
         title="",
-        x=Axis(label=f"{unit} on the path", whole=True),
-        y=Axis(label="part of all", low=0.0, high=top * 1.16 if top > 0 else None),
+        x=Axis(label=say("{unit} on the path", unit=unit), whole=True),
+        y=Axis(label=say("part of all"), low=0.0, high=top * 1.16 if top > 0 else None),
         series=(
-            Series(name="paths of this length, of all paths", hue="theory", points=shares),
+            Series(name=say("paths of this length, of all paths"), hue="theory", points=shares),
             Series(
-                name="gradient over them, ‖g_k‖ of the sum of all",
+                name=say("gradient over them, ‖g_k‖ of the sum of all"),
                 hue="residual",
                 points=tuple(enumerate(value.masses)),
                 dots=len(value.masses) <= 80,
@@ -167,13 +225,16 @@ def _bells(value: PathGradients) -> Figure:
             ),
         ),
         rules=tuple(rules),
-        bands=(Band(low=low - 0.5, high=high + 0.5, name="95 % of the gradient"),),
+        bands=(Band(low=low - 0.5, high=high + 0.5, name=say("95 % of the gradient")),),
     )
     return Figure(
         key="lengths",
-        title="Number of paths and gradient by path length",
-        caption=f"Upright: the means. Tinted: the central 95 % of the gradient at {value.at}. "
-        "Both curves have area 1.",
+        title=say("Number of paths and gradient by path length"),
+        caption=say(
+            "Upright: the means. Tinted: the central 95 % of the gradient at {at}. "
+            "Both curves have area 1.",
+            at=value.at,
+        ),
         panels=(panel,),
         height=0.36,
         main=True,
@@ -182,57 +243,81 @@ def _bells(value: PathGradients) -> Figure:
 
 def _norms(value: PathGradients) -> Figure | None:
     unit = _UNITS[value.lengths.unit]
-    x = Axis(label=f"{unit} on the path", whole=True)
+    x = Axis(label=say("{unit} on the path", unit=unit), whole=True)
     exact = _above_zero(value.norms)
     one = _above_zero(value.per_path)
     if not exact:
         return None
-    all_of = [Series(name="exact", hue="residual", points=exact, thick=True)]
-    each = [Series(name="exact", hue="residual", points=one, thick=True)]
+    all_of = [Series(name=say("exact"), hue="residual", points=exact, thick=True)]
+    each = [Series(name=say("exact"), hue="residual", points=one, thick=True)]
     drawn = [s for s in value.sampled if s.mean_norm > 0]
     if drawn:
         all_of += [
             Series(
-                name="Veit’s estimate: mean norm × number of paths", hue="plain", line=False,
-                dots=True, points=tuple((s.length, s.mass) for s in drawn),
+                name=say("Veit’s estimate: mean norm × number of paths"),
+                hue="plain",
+                line=False,
+                dots=True,
+                points=tuple((s.length, s.mass) for s in drawn),
                 spread=tuple(
-                    (s.length, *_around(s.mass, s.mass * s.norm_error / s.mean_norm))
-                    for s in drawn
+                    (s.length, *_around(s.mass, s.mass * s.norm_error / s.mean_norm)) for s in drawn
                 ),
             ),
             Series(
-                name="norm of the mean vector × number of paths", hue="momentum", line=False,
-                dots=True, points=tuple((s.length, s.vector_norm) for s in drawn),
+                name=say("norm of the mean vector × number of paths"),
+                hue="momentum",
+                line=False,
+                dots=True,
+                points=tuple((s.length, s.vector_norm) for s in drawn),
                 spread=tuple((s.length, *_around(s.vector_norm, s.vector_error)) for s in drawn),
             ),
-        ]  # fmt: skip
+        ]
         each.append(
             Series(
-                name="Veit’s estimate: mean norm × number of paths", hue="plain", line=False,
-                dots=True, points=tuple((s.length, s.mean_norm) for s in drawn),
+                name=say("Veit’s estimate: mean norm × number of paths"),
+                hue="plain",
+                line=False,
+                dots=True,
+                points=tuple((s.length, s.mean_norm) for s in drawn),
                 spread=tuple((s.length, *_around(s.mean_norm, s.norm_error)) for s in drawn),
             )
-        )  # fmt: skip
+        )
     sampled = (
-        " Dots: random paths, one backward each, with one standard error. A mean of norms is "
-        "more than the norm of the sum: the paths of one length partly cancel."
+        say(
+            "Dots: random paths, one backward each, with one standard error. A mean "
+            "of norms is more than the norm of the sum: the paths of one length partly "
+            "cancel."
+        )
         if drawn
         else ""
     )
     return Figure(
         key="norms",
-        title="The gradient that comes back over paths of one length",
-        caption="Left: over all of them, ‖g_k‖. Right: divided by how many there are. A straight "
-        f"line on this axis is one factor per block.{sampled}",
+        title=say("The gradient that comes back over paths of one length"),
+        caption=sentences(
+            say(
+                "Left: over all of them, ‖g_k‖. Right: divided by how many there are. A straight "
+                "line on this axis is one factor per block."
+            ),
+            sampled,
+        ),
         panels=(
-            Panel(title="All paths of a length", x=x, y=Axis(label="‖g_k‖", log=True),
-                  series=tuple(all_of)),
-            Panel(title="One path", x=x, y=Axis(label="‖g_k‖ / number", log=True),
-                  series=tuple(each)),
+            Panel(
+                title=say("All paths of a length"),
+                x=x,
+                y=Axis(label="‖g_k‖", log=True),
+                series=tuple(all_of),
+            ),
+            Panel(
+                title=say("One path"),
+                x=x,
+                y=Axis(label=say("‖g_k‖ / number"), log=True),
+                series=tuple(each),
+            ),
         ),
         shared="none",
         height=0.6,
-    )  # fmt: skip
+    )
 
 
 def _table(value: PathGradients) -> Table:
@@ -240,21 +325,44 @@ def _table(value: PathGradients) -> Table:
     total = value.lengths.total
     rows = []
     for k, (ways, norm, mass, share, each) in enumerate(
-        zip(value.lengths.counts, value.norms, value.masses, value.shares, value.per_path,
-            strict=True)
-    ):  # fmt: skip
+        zip(
+            value.lengths.counts,
+            value.norms,
+            value.masses,
+            value.shares,
+            value.per_path,
+            strict=True,
+        )
+    ):
         row = [
-            str(k), huge(ways), _few(ways / total) if total else "–", scientific(norm),
-            _few(mass), percent(share), scientific(each),
-        ]  # fmt: skip
+            str(k),
+            huge(ways),
+            _few(ways / total) if total else "–",
+            scientific(norm),
+            _few(mass),
+            percent(share),
+            scientific(each),
+        ]
         if sampled:
             s = sampled.get(k)
-            row.append(f"{scientific(s.mass)} ({s.draws} draws)" if s else "–")
+            row.append(
+                say_n("{mass} ({n} draw)", "{mass} ({n} draws)", s.draws, mass=scientific(s.mass))
+                if s
+                else "–"
+            )
         rows.append(tuple(row))
-    head = ["Length", "Paths", "Of all", "‖g_k‖", "Of the gradient", "⟨g_k, g⟩/⟨g, g⟩", "Per path"]
+    head = [
+        say("Length"),
+        say("Paths"),
+        say("Of all"),
+        "‖g_k‖",
+        say("Of the gradient"),
+        "⟨g_k, g⟩/⟨g, g⟩",
+        say("Per path"),
+    ]
     return Table(
-        title="Every length",
-        head=tuple(head + (["Sampled mass"] if sampled else [])),
+        title=say("Every length"),
+        head=tuple(head + ([say("Sampled mass")] if sampled else [])),
         rows=tuple(rows),
         words=0,
         tall=True,

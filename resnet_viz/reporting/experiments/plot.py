@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from xml.sax.saxutils import escape
 
+from resnet_viz.core.message import Message, join, say
 from resnet_viz.core.units import scientific
+from resnet_viz.reporting.escaping import drawn
 from resnet_viz.reporting.experiments.arranging import apart, spread
 from resnet_viz.reporting.experiments.figure import Axis, Figure, Key, Panel
 from resnet_viz.reporting.experiments.heat import (
@@ -42,9 +43,9 @@ _SAMPLE = 26.0
 _WIDEST, _LOW, _HIGH = 980.0, 90.0, 420.0  # of the part of a panel that data is in
 _LABEL_GAP = 14.5
 _OFF_WORDS: dict[Off, str] = {
-    "above": "beyond the axis, infinity included",
-    "below": "below the axis, zero included",
-    "nan": "not a number",
+    "above": say("beyond the axis, infinity included"),
+    "below": say("below the axis, zero included"),
+    "nan": say("not a number"),
 }
 
 
@@ -85,7 +86,7 @@ class Drawing:
         left = x - {"start": 0.0, "middle": w / 2, "end": w}[anchor]
         self.texts.append(Written(text, left, y - 0.78 * size, left + w, y + 0.22 * size))
         to = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self.lines.append(f'<text class="{css}" x="{n(x)}" y="{n(y)}"{to}>{escape(text)}</text>')
+        self.lines.append(f'<text class="{css}" x="{n(x)}" y="{n(y)}"{to}>{drawn(text)}</text>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +135,38 @@ def draw(figure: Figure, width: float, *, narrow: bool = False) -> Drawing:
     return out
 
 
-def describe(figure: Figure) -> str:
+def describe(figure: Figure) -> Message:
     """The figure in words, for those who cannot see it: every series from end to end."""
-    return " ".join(_described(panel) for panel in figure.panels)
+    return join(" ", (_described(panel) for panel in figure.panels))
 
 
-def _described(panel: Panel) -> str:
+def _described(panel: Panel) -> Message:
     parts = []
     for s in panel.series:
         ends = [p for p in s.points if not math.isnan(p[1])]
         if ends:
             (x0, y0), (x1, y1) = ends[0], ends[-1]
-            said = f"{scientific(y0)} at {scientific(x0)}"
-            said += f", {scientific(y1)} at {scientific(x1)}" if len(ends) > 1 else ""
-            parts.append(f"{s.name}: {said}")
+            said = say("{y} at {x}", y=scientific(y0), x=scientific(x0))
+            if len(ends) > 1:
+                last = say("{y} at {x}", y=scientific(y1), x=scientific(x1))
+                said = join(", ", (said, last))
+            parts.append(join(": ", (s.name, said)))
     if panel.heat is not None:
         low, high = map(scientific, panel.heat.ends)
-        told = f"{panel.heat.unit} of {len(panel.heat.rows)} rows over {panel.x.label}"
-        return f"{panel.title}: {told}, {low} to {high}."
-    log = ", log scale" if panel.y.log else ""
-    return f"{panel.title}: {panel.y.label} against {panel.x.label}{log}. {'; '.join(parts)}."
+        return say(
+            "{title}: {unit} of {n} rows over {x}, {low} to {high}.",
+            title=panel.title,
+            unit=panel.heat.unit,
+            n=len(panel.heat.rows),
+            x=panel.x.label,
+            low=low,
+            high=high,
+        )
+    axes = {"title": panel.title, "x": panel.x.label, "y": panel.y.label}
+    series = join("; ", parts)
+    if panel.y.log:
+        return say("{title}: {y} against {x}, log scale. {series}.", **axes, series=series)
+    return say("{title}: {y} against {x}. {series}.", **axes, series=series)
 
 
 def _scales(figure: Figure) -> list[tuple[Scale, Scale]]:
@@ -291,7 +304,7 @@ def _axes(
         out.texts.append(Written(label, x - 10, y - half, x + 3, y + half))
         out.lines.append(
             f'<text class="axis-title" text-anchor="middle" '
-            f'transform="translate({n(x)} {n(y)}) rotate(-90)">{escape(label)}</text>'
+            f'transform="translate({n(x)} {n(y)}) rotate(-90)">{drawn(label)}</text>'
         )
 
 

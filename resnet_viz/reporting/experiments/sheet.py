@@ -17,6 +17,9 @@ from resnet_viz.reporting.experiments.figure import Figure
 from resnet_viz.reporting.experiments.page import ExperimentView, view_of
 from resnet_viz.reporting.experiments.plot import Drawing, describe, draw
 from resnet_viz.reporting.fonts import covered, font_face_css, wrap
+from resnet_viz.reporting.framing import framed
+from resnet_viz.reporting.language import spoken
+from resnet_viz.reporting.side_by_side.picture import Picture
 from resnet_viz.reporting.to_png import rasterize
 
 WIDTH, MARGIN = 1120.0, 36.0
@@ -35,10 +38,10 @@ def render_svg(value: Savable, options: RenderOptions) -> bytes:
 
 
 def render_png(value: Savable, options: RenderOptions) -> bytes:
-    """The same picture as PNG at ``options.scale`` pixels per unit."""
+    """The same picture as PNG with ``options.dpi`` dots per inch."""
     svg = sheet(view_of(value, options), options, embed_fonts=False)
     body = svg.partition("</style>")[2]
-    return rasterize(svg, options.scale, bundled=covered(body))
+    return rasterize(svg, options, bundled=covered(body))
 
 
 def sheet(view: ExperimentView, options: RenderOptions, *, embed_fonts: bool) -> str:
@@ -51,13 +54,19 @@ def sheet(view: ExperimentView, options: RenderOptions, *, embed_fonts: bool) ->
         out.write("heading", MARGIN, y, line, size=19, bold=True)
         y += 25
     y = _paragraph(out, "said", f"{view.verdict}.", y - 3, 13, room)
+    pairs = view.pairs
+    if pairs and options.focus not in ("", "all", pairs.key):
+        pairs = None
+    if pairs:
+        y = _pairs(out, pairs, y + 14, room)
     for figure in figures:
         y = _figure(out, figure, y + 22, room)
     y = _paragraph(out, "caption", _foot(view), y + 14, 12, room)
     height = y + MARGIN - 20
-    css = static_css(options)
+    css = "\n".join([static_css(options), *([pairs.static_css(options)] if pairs else [])])
     css = f"{font_face_css()}\n{css}" if embed_fonts else css
-    described = " ".join(describe(figure) for figure in figures)
+    words = [spoken(pairs.words)] if pairs else []
+    described = " ".join([*words, *(describe(figure) for figure in figures)])
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="rv-figure" width="{WIDTH:g}" '
         f'height="{height:g}" viewBox="0 0 {WIDTH:g} {height:g}" role="img" '
@@ -67,7 +76,15 @@ def sheet(view: ExperimentView, options: RenderOptions, *, embed_fonts: bool) ->
         f"<style>{escape(css)}</style>",
         f'<rect class="paper" width="{WIDTH:g}" height="{height:g}"/>',
     ]
-    return xml_safe("\n".join([*head, *out.lines, "</svg>"])) + "\n"
+    return framed(xml_safe("\n".join([*head, *out.lines, "</svg>"])) + "\n", options)
+
+
+def _pairs(out: Drawing, pairs: Picture, y: float, room: float) -> float:
+    drawn = pairs.draw(room)
+    out.lines.append(f'<g class="rv-diagram rv-pairs" transform="translate({MARGIN:g} {y:g})">')
+    out.lines += drawn.lines
+    out.lines.append("</g>")
+    return _paragraph(out, "caption", pairs.caption, y + drawn.height + 20, 12, room)
 
 
 def _figure(out: Drawing, figure: Figure, y: float, room: float) -> float:

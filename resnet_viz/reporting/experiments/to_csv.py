@@ -11,6 +11,7 @@ from resnet_viz.core.experiments.common import Result
 from resnet_viz.core.experiments.records import records
 from resnet_viz.core.flow_records import flow_records, path_records, propagation_records
 from resnet_viz.core.gradient_flow import GradientFlow
+from resnet_viz.core.op_times import OpTimes
 from resnet_viz.core.paths import PathGradients
 from resnet_viz.core.propagation import SignalPropagation
 from resnet_viz.core.report import RenderOptions
@@ -47,6 +48,8 @@ def _rows(value: Savable, table: str) -> list[dict[str, object]]:
         raise UserError(f"{type(value).__name__} has one table only; leave {table!r} out")
     if isinstance(value, PathGradients):
         return path_records(value)
+    if isinstance(value, OpTimes):
+        return value.to_records()
     assert isinstance(value, SignalPropagation)
     return propagation_records(value)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from resnet_viz.core.display import Savable
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting.escaping import xml_safe
@@ -15,7 +13,8 @@ from resnet_viz.reporting.experiments.page import (
     view_of,
 )
 from resnet_viz.reporting.fonts import font_face_css
-from resnet_viz.reporting.to_html import asset, content_security_policy, environment
+from resnet_viz.reporting.side_by_side import style as side_by_side
+from resnet_viz.reporting.to_html import asset, content_security_policy, environment, turned_css
 
 
 def render_html(value: Savable, options: RenderOptions) -> bytes:
@@ -29,6 +28,8 @@ def render_html(value: Savable, options: RenderOptions) -> bytes:
 
     view = view_of(value, options)
     css, js, theme_js = _styles(), asset("experiment.js"), asset("theme.js")
+    if view.pairs:
+        css, js = f"{css}\n{side_by_side.page_css()}", f"{js}\n{asset('side_by_side.js')}"
     html = (
         environment()
         .get_template("experiment.html.j2")
@@ -48,6 +49,5 @@ def render_html(value: Savable, options: RenderOptions) -> bytes:
     return xml_safe(html).encode("utf-8", "replace")
 
 
-@cache
 def _styles() -> str:
-    return "\n".join([font_face_css(), page_css(), asset("style.css"), asset("experiment.css")])
+    return "\n".join([font_face_css(), page_css(), asset("style.css"), asset("experiment.css"), turned_css()])

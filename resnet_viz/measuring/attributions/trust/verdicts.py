@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resnet_viz.core.message import Message, say, sentences
+from resnet_viz.core.terms import word
 from resnet_viz.core.trust import CascadeStep, Curve, Trust
 
 SAME = 0.85
@@ -42,7 +44,7 @@ def depends_on_weights(steps: Sequence[CascadeStep], places: int) -> bool | None
     return steps[0].rank_correlation < SAME if steps and places >= ENOUGH else None
 
 
-def verdict_of(trust: Trust, *, noun: str, silent: bool = False, missing: str = "") -> str:
+def verdict_of(trust: Trust, *, noun: str, silent: bool = False, missing: str = "") -> Message:
     """The verdict on one map.
 
     Args:
@@ -52,67 +54,102 @@ def verdict_of(trust: Trust, *, noun: str, silent: bool = False, missing: str = 
         missing: Why a test that was asked for did not run.
     """
     if silent:
-        return "It is the same everywhere: it ranks nothing."
-    bad, good = [], []
+        return say("It is the same everywhere: it ranks nothing.")
+    bad: list[str] = []
+    good: list[str] = []
     if trust.cascade and trust.depends_on_weights is not None:
         head, stem = trust.cascade[0], trust.cascade[-1]
-        number = (
-            f"rank correlation {head.rank_correlation:.2f} with {head.layer} and all after it "
-            "drawn anew"
+        number = say(
+            "rank correlation {rank} with {layer} and all after it drawn anew",
+            rank=f"{head.rank_correlation:.2f}",
+            layer=head.layer,
         )
         if len(trust.cascade) > 1:
-            number += f", {stem.rank_correlation:.2f} with all layers"
+            number = say(
+                "{head}, {rank} with all layers", head=number, rank=f"{stem.rank_correlation:.2f}"
+            )
         if trust.depends_on_weights:
-            good.append(f"It depends on the weights ({number}).")
+            good.append(say("It depends on the weights ({number}).", number=number))
         else:
             bad.append(
-                f"Hardly depends on the weights that decide ({number}): do not read it as an "
-                "explanation of what this model answers."
+                say(
+                    "Hardly depends on the weights that decide ({number}): do not read it as an "
+                    "explanation of what this model answers.",
+                    number=number,
+                )
             )
     if trust.deletion is not None and trust.insertion is not None:
         words, fine = _of_curves(trust.deletion, trust.insertion, noun)
         (good if fine else bad).append(words)
     if trust.max_sensitivity is not None and trust.max_sensitivity >= UNSTEADY:
         bad.append(
-            f"Noise of 2 % of the input's range changes it by {_percent(trust.max_sensitivity)}: "
-            "its details mean nothing."
+            say(
+                "Noise of 2 % of the input's range changes it by {part}: its details mean nothing.",
+                part=_percent(trust.max_sensitivity),
+            )
         )
     if trust.infidelity is not None and trust.infidelity >= INFIDEL:
         bad.append(
-            f"It explains {_percent(1 - trust.infidelity)} of what the score does when parts of "
-            "the input are taken out."
+            say(
+                "It explains {part} of what the score does when parts of the input are taken out.",
+                part=_percent(1 - trust.infidelity),
+            )
         )
     if missing:
         bad.append(missing)
-    return " ".join([*bad, *good][: max(2, len(bad))])
+    return sentences(*[*bad, *good][: max(2, len(bad))])
 
 
-def _of_curves(deletion: Curve, insertion: Curve, noun: str) -> tuple[str, bool]:
+def _of_curves(deletion: Curve, insertion: Curve, noun: str) -> tuple[Message, bool]:
     """What happens at a tenth of the places, and whether the order beats a random one."""
     scores = (*deletion.scores, *insertion.scores, *deletion.random_scores)
     share = deletion.unit == "share"
     if not share and max(scores) - min(scores) < STILL:
         return (
-            f"Whatever {noun} are removed, the probability stays between {min(scores):.3f} and "
-            f"{max(scores):.3f}: there is little to explain.",
+            say(
+                "Whatever {places} are removed, the probability stays between {low} and {high}: "
+                "there is little to explain.",
+                places=word(noun),
+                low=f"{min(scores):.3f}",
+                high=f"{max(scores):.3f}",
+            ),
             False,
         )
-    what = "the score, as a share of what it has over the baseline," if share else "the probability"
+    what = (
+        say("the score, as a share of what it has over the baseline,")
+        if share
+        else say("the probability")
+    )
     start, end, random = deletion.auc, insertion.auc, deletion.random_auc
     if end <= start:
         # A random order gets the same of both.
         return (
-            f"Finds what matters no better than a random order: {what} averages {start:.2f} while "
-            f"its strongest {noun} go first and {end:.2f} while they come first (random order: "
-            f"{random:.2f}).",
+            say(
+                "Finds what matters no better than a random order: {what} averages {start} while "
+                "its strongest {places} go first and {end} while they come first (random order: "
+                "{random}).",
+                what=what,
+                start=f"{start:.2f}",
+                places=word(noun),
+                end=f"{end:.2f}",
+                random=f"{random:.2f}",
+            ),
             False,
         )
     at = _parting(deletion)
     return (
-        f"Removing its strongest {_percent(deletion.fractions[at])} of {noun} takes {what} from "
-        f"{deletion.scores[0]:.2f} to {deletion.scores[at]:.2f} (random order: "
-        f"{deletion.random_scores[at]:.2f}); it averages {start:.2f} while all go (random order: "
-        f"{random:.2f}).",
+        say(
+            "Removing its strongest {part} of {places} takes {what} from {high} to {low} (random "
+            "order: {random_low}); it averages {mean} while all go (random order: {random}).",
+            part=_percent(deletion.fractions[at]),
+            places=word(noun),
+            what=what,
+            high=f"{deletion.scores[0]:.2f}",
+            low=f"{deletion.scores[at]:.2f}",
+            random_low=f"{deletion.random_scores[at]:.2f}",
+            mean=f"{start:.2f}",
+            random=f"{random:.2f}",
+        ),
         True,
     )
 

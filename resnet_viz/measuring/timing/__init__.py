@@ -1,0 +1,1 @@
+"""How long each call of a forward takes."""

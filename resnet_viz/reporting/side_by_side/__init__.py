@@ -1,0 +1,1 @@
+"""Two aligned models as one drawing: matched parts at the same height, differences marked."""
