@@ -189,12 +189,15 @@ def peers() -> Iterator[Row]:
                 command = [sys.executable, str(HERE / "render_peers.py"), tool, name, str(file)]
                 row = _limited(f"{tool} {name}", command)
                 yield row
-                if not file.exists():
+                if row.note or not file.exists():
+                    # Where it failed, what it left is no drawing of the net.
                     continue
                 yield Row(f"{tool} {name}, file", file.stat().st_size / 1000, "kB")
                 pages = {f"{tool} {name}": file}
                 drawn = "svg" if suffix == "svg" else 'svg g[class^="node"]'
-                for title, seen in look(pages, 1, drawn, "svg", limit=LIMIT).items():
+                # A picture is not moved by hand.
+                moved = "" if suffix == "svg" else "svg"
+                for title, seen in look(pages, 3, drawn, moved, limit=LIMIT).items():
                     yield from _rows(title, seen, math.inf)
 
 

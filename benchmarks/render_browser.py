@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,27 +13,18 @@ WINDOW = {"width": 1280, "height": 900}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
-# A pointer that drags to and fro while every frame's length is taken down.
-_DRAG = """async selector => {
-  const svg = document.querySelector(selector), box = svg.getBoundingClientRect();
-  const x = box.x + box.width / 2, y = box.y + box.height / 2, frames = [];
-  const send = (type, dx, dy) => svg.dispatchEvent(new PointerEvent(type, {
-    bubbles: true, pointerId: 1, button: 0, buttons: 1, clientX: x + dx, clientY: y + dy}));
-  send('pointerdown', 0, 0);
-  await new Promise(done => {
-    let before = null, n = 0;
-    const step = now => {
-      if (before !== null) frames.push(now - before);
-      before = now;
-      if (n++ === 60) return done();
-      send('pointermove', 120 * Math.sin(n / 6), 80 * Math.cos(n / 6));
-      requestAnimationFrame(step);
-    };
+# The length of every frame from now on.
+_RECORD = """() => {
+  window.__frames = [];
+  let before = null;
+  const step = now => {
+    if (before !== null) window.__frames.push(now - before);
+    before = now;
     requestAnimationFrame(step);
-  });
-  send('pointerup', 0, 0);
-  return frames.slice(2);
+  };
+  requestAnimationFrame(step);
 }"""
+_MOVES = 90
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ def look(
         pages: Files by name.
         rounds: How often each is opened.
         ready: Selector of what is there once the page is at work.
-        drawn: Selector of what is dragged.
+        drawn: Selector of what is dragged; empty for a picture that cannot be.
         limit: Seconds for a page to become ready; such a visit has infinite ``ready``.
     """
     from playwright.sync_api import sync_playwright
@@ -77,8 +69,24 @@ def _visit(page: Any, ready: str, drawn: str, limit: float) -> Seen:
     try:
         page.wait_for_selector(ready, state="attached", timeout=1000 * limit)
         at = page.evaluate("performance.now()")
-        page.locator(drawn).first.scroll_into_view_if_needed()
-        frames = page.evaluate(_DRAG, drawn)
+        frames = _dragged(page, drawn) if drawn else []
     except Error:
         return Seen(float("nan"), float("inf"), [])
     return Seen(page.evaluate(_PAINT), at, frames)
+
+
+def _dragged(page: Any, drawn: str) -> list[float]:
+    """Frames while the mouse drags the drawing to and fro, as a hand would."""
+    target = page.locator(drawn).first
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    x, y = box["x"] + box["width"] / 2, min(box["y"] + box["height"] / 2, WINDOW["height"] - 150)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 10, y + 10)
+    page.evaluate(_RECORD)
+    for i in range(_MOVES):
+        page.mouse.move(x + 120 * math.sin(i / 6), y + 80 * math.cos(i / 6))
+    frames = page.evaluate("window.__frames")
+    page.mouse.up()
+    return list(frames)[2:]

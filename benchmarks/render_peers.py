@@ -47,4 +47,7 @@ PEERS = {
 
 if __name__ == "__main__":
     tool, net, name = sys.argv[1:]
-    PEERS[tool][0](*NETS[net](), Path(name))
+    model, given = NETS[net]()
+    if any(p.is_meta for p in model.parameters()):
+        model = model.to_empty(device="cpu")
+    PEERS[tool][0](model, given, Path(name))
