@@ -28,9 +28,9 @@ from render_nets import LAYERS, traced
 from render_peers import PEERS
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting import diagram as drawing
 from resnet_viz.reporting import render
-from resnet_viz.reporting.layout import coordinates
+from resnet_viz.reporting.drawing import diagram as drawing
+from resnet_viz.reporting.layout.coordinates import coordinates
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 40.0  # seconds that another tool has

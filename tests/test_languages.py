@@ -19,7 +19,7 @@ from resnet_viz.reporting import language as languages
 from resnet_viz.reporting.arabic import joined_width
 from resnet_viz.reporting.fonts import text_width, wrap
 from resnet_viz.reporting.language import isolated, spoken
-from resnet_viz.reporting.page_data import read_page
+from resnet_viz.reporting.page.data import read_page
 from resnet_viz.reporting.registry import resolve_renderer
 from tests.reporting import catalogues, leaking
 

@@ -29,7 +29,7 @@ def print_choices(given: dict[str, Any]) -> None:
 
     from resnet_viz.cli import options
     from resnet_viz.pipeline.choices import attribution_layers, attribution_methods
-    from resnet_viz.reporting.choices import layers_table, methods_table
+    from resnet_viz.reporting.text.choices import layers_table, methods_table
     from resnet_viz.study import analyse
 
     with showing(quiet=given["quiet"]) as progress:

@@ -106,12 +106,12 @@ def summary(depth: int | None, fold_repeats: bool | None, json_: bool, **given: 
         from rich.console import Console
 
         from resnet_viz.core.report import RenderOptions
-        from resnet_viz.reporting.text_sections import (
+        from resnet_viz.reporting.text.sections import (
             proof_section,
             raised_section,
             traced_section,
         )
-        from resnet_viz.reporting.to_text import WIDTH, summary_table
+        from resnet_viz.reporting.text.to_text import WIDTH, summary_table
 
         console = Console()
         if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -214,7 +214,7 @@ def inspect(file: Path, depth: int | None, json_: bool) -> None:
         return
     from rich.console import Console
 
-    from resnet_viz.reporting.checkpoint_text import checkpoint_table
+    from resnet_viz.reporting.text.checkpoint import checkpoint_table
 
     Console().print(checkpoint_table(found, depth), crop=False)
 
@@ -292,7 +292,7 @@ def _say_notes(made: Report) -> None:
 
 def _say_folded(made: Report, drawing: RenderOptions) -> None:
     """That equal parts are drawn once, where nobody asked for it."""
-    from resnet_viz.reporting.folding import folding_note
+    from resnet_viz.reporting.folding.fold import folding_note
 
     if note := folding_note(made, drawing):
         click.echo(f"Note: {note}", err=True)

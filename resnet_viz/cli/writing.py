@@ -91,7 +91,7 @@ def check(asked: Wanted, known: dict[str, Renderer] | None = None) -> None:
         UserError: For an unknown format, a place that cannot be written, or a pdf without dot.
     """
     from resnet_viz.reporting import check_writable
-    from resnet_viz.reporting.dot_engine import found_dot
+    from resnet_viz.reporting.formats.dot_engine import found_dot
 
     if asked.outputs.count("-") > 1:
         raise click.UsageError("-o - was given twice: standard output takes one format")

@@ -49,7 +49,8 @@ VERSION = 1
 _MODULES = (
     *(graph, structure, finding, proof, report, checkpoint),
     *(pictures, attribution, trust, relevance, depth_views),
-    *(gradient_flow, chain, skip_shares, forward_facts, paths, propagation, op_times, history, comparison),
+    *(gradient_flow, chain, skip_shares, forward_facts, paths, propagation, op_times),
+    *(history, comparison),
     *(common, lesions, degradation, identity, depth),
 )
 _TYPES: dict[str, type] = {

@@ -97,15 +97,27 @@ _DPI = frozenset({"dpi"})
 _NOTHING: frozenset[str] = frozenset()
 
 for _name, _suffixes, _media_type, _function, _heeds in (
-    ("html", (".html", ".htm"), "text/html", "to_html:render_html", _FLOWCHART | {"color_by"}),
-    ("svg", (".svg",), "image/svg+xml", "to_svg:render_svg", _DIAGRAM),
-    ("png", (".png",), "image/png", "to_png:render_png", _DIAGRAM | _DPI),
-    ("dot", (".dot", ".gv"), "text/vnd.graphviz", "to_dot:render_dot", _DIAGRAM | _DPI),
-    ("mmd", (".mmd", ".mermaid"), "text/vnd.mermaid", "to_mermaid:render_mermaid", _FLOWCHART),
-    ("json", (".json",), "application/json", "to_json:render_json", _NOTHING),
-    ("graphml", (".graphml",), "application/graphml+xml", "to_graphml:render_graphml", _NOTHING),
-    ("txt", (".txt",), "text/plain", "to_text:render_text", frozenset({"title", "focus"})),
-    ("pdf", (".pdf",), "application/pdf", "to_dot:render_pdf", _DIAGRAM),
+    ("html", (".html", ".htm"), "text/html", "page.to_html:render_html", _FLOWCHART | {"color_by"}),
+    ("svg", (".svg",), "image/svg+xml", "formats.to_svg:render_svg", _DIAGRAM),
+    ("png", (".png",), "image/png", "formats.to_png:render_png", _DIAGRAM | _DPI),
+    ("dot", (".dot", ".gv"), "text/vnd.graphviz", "formats.to_dot:render_dot", _DIAGRAM | _DPI),
+    (
+        "mmd",
+        (".mmd", ".mermaid"),
+        "text/vnd.mermaid",
+        "formats.to_mermaid:render_mermaid",
+        _FLOWCHART,
+    ),
+    ("json", (".json",), "application/json", "formats.to_json:render_json", _NOTHING),
+    (
+        "graphml",
+        (".graphml",),
+        "application/graphml+xml",
+        "formats.to_graphml:render_graphml",
+        _NOTHING,
+    ),
+    ("txt", (".txt",), "text/plain", "text.to_text:render_text", frozenset({"title", "focus"})),
+    ("pdf", (".pdf",), "application/pdf", "formats.to_dot:render_pdf", _DIAGRAM),
 ):
     register(
         Renderer(
@@ -123,7 +135,7 @@ for _name, _suffixes, _media_type, _function, _heeds in (
     ("svg", (".svg",), "image/svg+xml", "experiments.sheet:render_svg", _SHEET),
     ("png", (".png",), "image/png", "experiments.sheet:render_png", _SHEET | _DPI),
     ("csv", (".csv",), "text/csv", "experiments.to_csv:render_csv", frozenset({"focus"})),
-    ("json", (".json",), "application/json", "to_json:render_json", _NOTHING),
+    ("json", (".json",), "application/json", "formats.to_json:render_json", _NOTHING),
     ("txt", (".txt",), "text/plain", "experiments.to_text:render_text", frozenset({"title"})),
 ):
     for _suffix in _suffixes:
@@ -144,7 +156,7 @@ for _name, _suffixes, _media_type, _function, _heeds in (
     ("svg", (".svg",), "image/svg+xml", "attributions.sheet:render_svg", _PICTURE),
     ("png", (".png",), "image/png", "attributions.sheet:render_png", _PICTURE | _DPI),
     ("npz", (".npz",), "application/x-npz", "attributions.npz:render_npz", _NOTHING),
-    ("json", (".json",), "application/json", "to_json:render_json", _NOTHING),
+    ("json", (".json",), "application/json", "formats.to_json:render_json", _NOTHING),
     ("txt", (".txt",), "text/plain", "attributions.page:render_text", frozenset({"title"})),
 ):
     for _suffix in _suffixes:

@@ -12,9 +12,9 @@ from resnet_viz.core.graph import ModelGraph
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import count, si
 from resnet_viz.reporting.checking import checked
-from resnet_viz.reporting.cost_wording import total_text
 from resnet_viz.reporting.files import check_writable, write_atomically
 from resnet_viz.reporting.language import speaking
+from resnet_viz.reporting.page.cost_wording import total_text
 from resnet_viz.reporting.raised import in_sight
 from resnet_viz.reporting.registry import (
     RENDERERS,
@@ -55,7 +55,7 @@ def render(value: Savable, format: str | Renderer, options: RenderOptions | None
     renderer = resolve_renderer(format, known) if isinstance(format, str) else format
     drawn_by_dot = [RENDERERS[suffix] for suffix in (".svg", ".png")]
     if isinstance(value, Report) and options.engine == "dot" and renderer in drawn_by_dot:
-        from resnet_viz.reporting.to_dot import render_dot, run_dot
+        from resnet_viz.reporting.formats.to_dot import render_dot, run_dot
 
         if renderer.name == "svg":
             options = replace(options, dpi=0)  # dot would take it for a scale

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
 from tests.browser.test_diagram_live import MARKS, static_marks
 from tests.reporting import attributed, synthetic

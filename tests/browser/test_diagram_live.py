@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import coordinates
-from resnet_viz.reporting.to_html import render_html
-from resnet_viz.reporting.to_svg import diagram_elements
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.formats.to_svg import diagram_elements
+from resnet_viz.reporting.layout.coordinates import coordinates
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
 from tests.reporting import synthetic
 

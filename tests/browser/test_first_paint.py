@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
 from tests.reporting import synthetic
 from tests.reporting.test_large import layers

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import coordinates
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.layout.coordinates import coordinates
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
 from tests.reporting.test_folding import REPORTS
 

@@ -9,7 +9,7 @@ import pytest
 
 from resnet_viz.core.graph import OpId
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened, until
 from tests.browser.test_page_files import saved, table
 from tests.reporting.synthetic import Net

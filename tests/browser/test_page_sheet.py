@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened, until
 from tests.reporting import laboratory, synthetic
 

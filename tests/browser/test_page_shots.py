@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
 from tests.reporting import laboratory, synthetic
 

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.to_html import render_html
-from resnet_viz.reporting.to_svg import render_svg
+from resnet_viz.reporting.formats.to_svg import render_svg
+from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
 from tests.reporting import laboratory, synthetic
 

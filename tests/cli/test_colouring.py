@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resnet_viz.core.schema import from_json
-from resnet_viz.reporting.page_data import read_page
+from resnet_viz.reporting.page.data import read_page
 from tests.cli.conftest import Ran
 
 Viz = Callable[..., Ran]

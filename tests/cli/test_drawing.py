@@ -24,7 +24,7 @@ from resnet_viz.reporting import (
     RENDERERS,
     render,
 )
-from resnet_viz.reporting.diagram import diagram
+from resnet_viz.reporting.drawing.diagram import diagram
 from resnet_viz.reporting.language import LANGUAGES as SPOKEN
 from tests.cli.conftest import Ran
 from tests.reporting import synthetic

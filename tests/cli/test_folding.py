@@ -32,7 +32,7 @@ def test_drawings_fold_when_asked(viz: Viz) -> None:
 def test_a_large_graph_folds_unasked_and_says_how_to_see_all(
     viz: Viz, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnet_viz.reporting.folding.MANY", 50)
+    monkeypatch.setattr("resnet_viz.reporting.folding.fold.MANY", 50)
     ran = viz("diagram", "resnet20", "-o", "net.svg")
     assert ran.err.count("--no-fold-repeats") == 1
     assert 'class="card' in Path("net.svg").read_text()

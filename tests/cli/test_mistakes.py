@@ -283,7 +283,7 @@ def test_ctrl_c_leaves_nothing_and_exits_130(viz: Viz, monkeypatch: pytest.Monke
     def interrupted(*_: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("resnet_viz.reporting.to_json.render_json", interrupted)
+    monkeypatch.setattr("resnet_viz.reporting.formats.to_json.render_json", interrupted)
     ran = viz("diagram", "resnet20", "-o", "net.json")
     assert ran.code == 130
     assert not Path("net.json").exists()

@@ -121,7 +121,7 @@ def test_ctrl_c_while_it_is_drawn_leaves_nothing(viz: Viz, monkeypatch: pytest.M
     def interrupted(*_: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("resnet_viz.reporting.to_json.render_json", interrupted)
+    monkeypatch.setattr("resnet_viz.reporting.formats.to_json.render_json", interrupted)
     assert viz("diagram", "nets.py:Plain", "-o", "a.json").code == 130
     assert not Path("a.json").exists()
 

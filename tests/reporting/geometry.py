@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from resnet_viz.reporting.fonts import text_width
-from resnet_viz.reporting.layout import Layout, Placed, Route
-from resnet_viz.reporting.pieces import LANE, OUT, PORT
+from resnet_viz.reporting.layout.coordinates import Layout, Placed, Route
+from resnet_viz.reporting.layout.pieces import LANE, OUT, PORT
 
 _EPSILON = 1e-6
 _TEXT = 12.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import SKIP_KINDS
-from resnet_viz.reporting.labels import op_label
+from resnet_viz.reporting.drawing.labels import op_label
 
 VOID = {"meta", "link", "input", "br", "image", "use", "rect", "path", "line", "circle", "stop"}
 SPOKEN = ("aria-label", "title", "placeholder", "alt")

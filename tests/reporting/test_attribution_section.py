@@ -16,8 +16,8 @@ from resnet_viz.reporting import render
 from resnet_viz.reporting.attributions.amounts import signed
 from resnet_viz.reporting.attributions.relevance import relevance_section
 from resnet_viz.reporting.attributions.words import verdict_of
-from resnet_viz.reporting.tables import Facts, layer_rows
-from resnet_viz.reporting.view import view
+from resnet_viz.reporting.page.tables import Facts, layer_rows
+from resnet_viz.reporting.page.view import view
 from tests.reporting import attributed, synthetic
 from tests.reporting.test_html import Page
 

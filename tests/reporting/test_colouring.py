@@ -20,15 +20,15 @@ from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.units import seconds
 from resnet_viz.reporting import render
 from resnet_viz.reporting.colouring.painting import NONE
+from resnet_viz.reporting.colouring.palette import DARK, LIGHT
 from resnet_viz.reporting.colouring.quantities import COLOURINGS, NAMES
+from resnet_viz.reporting.colouring.relevance_river import relevance_river
 from resnet_viz.reporting.colouring.scale import Scale, scale_of
+from resnet_viz.reporting.colouring.scale_colours import COLOUR_STEPS
 from resnet_viz.reporting.colouring.switch import colourings
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.page_data import read_page
-from resnet_viz.reporting.palette import DARK, LIGHT
-from resnet_viz.reporting.relevance_river import relevance_river
-from resnet_viz.reporting.river import width_of
-from resnet_viz.reporting.scale_colours import COLOUR_STEPS
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.drawing.river import width_of
+from resnet_viz.reporting.page.data import read_page
 from tests.reporting import attributed, synthetic
 from tests.reporting.test_folding import repeating
 

@@ -12,10 +12,10 @@ from resnet_viz.analysis import annotate
 from resnet_viz.core.graph import How, OpId
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import Memory, SavedTensor
-from resnet_viz.reporting.cost_wording import macs_text, memory_rows, uncounted_text
+from resnet_viz.reporting.page.cost_wording import macs_text, memory_rows, uncounted_text
+from resnet_viz.reporting.page.view import view
 from resnet_viz.reporting.show import render, summary_line
-from resnet_viz.reporting.to_text import summary_table
-from resnet_viz.reporting.view import view
+from resnet_viz.reporting.text.to_text import summary_table
 from tests.core.values import residual_graph
 
 OPTIONS = RenderOptions()

@@ -11,7 +11,7 @@ from PIL import ImageFont
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting import fonts
-from resnet_viz.reporting.diagram import diagram, gradient_step
+from resnet_viz.reporting.drawing.diagram import diagram, gradient_step
 from tests.reporting import synthetic
 from tests.reporting.layout_nets import at_random
 

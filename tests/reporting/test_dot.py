@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from resnet_viz.core.errors import UserError
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting import dot_engine, render
-from resnet_viz.reporting.dot_engine import run_dot
-from resnet_viz.reporting.palette import DARK, LIGHT
-from resnet_viz.reporting.river import FULL
+from resnet_viz.reporting import render
+from resnet_viz.reporting.colouring.palette import DARK, LIGHT
+from resnet_viz.reporting.drawing.river import FULL
+from resnet_viz.reporting.formats import dot_engine
+from resnet_viz.reporting.formats.dot_engine import run_dot
 from tests.reporting import synthetic
 
 REPORTS = {name: make() for name, make in synthetic.ALL.items()}

@@ -15,14 +15,14 @@ import pytest
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import SKIP_KINDS, SkipKind
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.edge_marks import edge_marks, forks_of
+from resnet_viz.reporting.colouring.palette import DARK, LIGHT, PAPER, static_css
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.drawing.edge_marks import edge_marks, forks_of
+from resnet_viz.reporting.drawing.formulas import formula_of
 from resnet_viz.reporting.fonts import text_width
-from resnet_viz.reporting.formulas import formula_of
+from resnet_viz.reporting.formats.to_svg import render_svg
 from resnet_viz.reporting.language import speaking
-from resnet_viz.reporting.layout import Layout, Route, coordinates
-from resnet_viz.reporting.palette import DARK, LIGHT, PAPER, static_css
-from resnet_viz.reporting.to_svg import render_svg
+from resnet_viz.reporting.layout.coordinates import Layout, Route, coordinates
 from tests.reporting import synthetic
 from tests.reporting.synthetic import Net
 

@@ -28,10 +28,10 @@ from resnet_viz.reporting import (
     renderer_for,
     save,
 )
+from resnet_viz.reporting.colouring.palette import DARK, LIGHT
 from resnet_viz.reporting.experiments import colours, to_text
 from resnet_viz.reporting.experiments.page import view_of
 from resnet_viz.reporting.fonts import covered
-from resnet_viz.reporting.palette import DARK, LIGHT
 from tests.reporting import experiments_synthetic as synthetic
 from tests.reporting import laboratory
 from tests.reporting.test_html import Page

@@ -22,12 +22,12 @@ from resnet_viz.core.graph import Failure
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.units import si
 from resnet_viz.reporting import render
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.folding import MANY, fold, folding_note, from_to
-from resnet_viz.reporting.layout import coordinates
-from resnet_viz.reporting.page_data import read_page
-from resnet_viz.reporting.tables import Facts, group_rows
-from resnet_viz.reporting.to_text import summary_table
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.folding.fold import MANY, fold, folding_note, from_to
+from resnet_viz.reporting.layout.coordinates import coordinates
+from resnet_viz.reporting.page.data import read_page
+from resnet_viz.reporting.page.tables import Facts, group_rows
+from resnet_viz.reporting.text.to_text import summary_table
 from tests.reporting import geometry, synthetic
 
 FOLDED = RenderOptions(fold_repeats=True)

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting import render, to_png
-from resnet_viz.reporting.dot_labels import markup, scaled
-from resnet_viz.reporting.framing import framed
+from resnet_viz.reporting import render
+from resnet_viz.reporting.formats import to_png
+from resnet_viz.reporting.formats.dot_labels import markup, scaled
+from resnet_viz.reporting.formats.framing import framed
+from resnet_viz.reporting.formats.to_dot import _undated
 from resnet_viz.reporting.remarks import RenderWarning, remark, remarks
-from resnet_viz.reporting.to_dot import _undated
 from tests.reporting import synthetic
 
 REPORT = synthetic.resnet18()

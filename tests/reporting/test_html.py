@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.page_data import read_page
-from resnet_viz.reporting.to_html import render_html
+from resnet_viz.reporting.page.data import read_page
+from resnet_viz.reporting.page.to_html import render_html
 from tests.reporting import laboratory, synthetic
 
 SECTIONS = [

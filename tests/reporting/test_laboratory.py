@@ -31,9 +31,9 @@ from resnet_viz.reporting.experiments.notes import ink_of
 from resnet_viz.reporting.experiments.page import view_of
 from resnet_viz.reporting.experiments.path_view import CONTESTED, huge, path_words
 from resnet_viz.reporting.experiments.plot import draw
-from resnet_viz.reporting.rollup import rollup_tables
-from resnet_viz.reporting.tables import Facts
-from resnet_viz.reporting.view import view
+from resnet_viz.reporting.page.rollup import rollup_tables
+from resnet_viz.reporting.page.tables import Facts
+from resnet_viz.reporting.page.view import view
 from tests.reporting import laboratory, synthetic
 from tests.reporting.experiments_synthetic import HOSTILE
 from tests.reporting.test_html import Page
@@ -88,7 +88,7 @@ def test_hostile_names_of_measurements_are_only_text(format: str) -> None:
     if format == "html":
         page = Page(data)
         assert [a for a in page.all("img") if "onerror" in a] == []
-        assert len(page.all("script")) == 3
+        assert len(page.all("script")) == 4
         assert b"\x00" not in data
     if format == "txt":
         assert b"\x1b" not in data

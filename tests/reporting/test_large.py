@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.first_paint import MOST, first_drawing, first_state
-from resnet_viz.reporting.layer_table import ALL_ROWS, FIRST_ROWS, all_rows, first_rows
-from resnet_viz.reporting.page_data import read_page
-from resnet_viz.reporting.to_html import render_html
-from resnet_viz.reporting.view import view
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.page.data import read_page
+from resnet_viz.reporting.page.first_paint import MOST, first_drawing, first_state
+from resnet_viz.reporting.page.layer_table import ALL_ROWS, FIRST_ROWS, all_rows, first_rows
+from resnet_viz.reporting.page.to_html import render_html
+from resnet_viz.reporting.page.view import view
 from tests.reporting import synthetic
 from tests.reporting.synthetic import Net
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import Layout, coordinates
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.layout.coordinates import Layout, coordinates
 from tests.reporting import geometry, synthetic
 from tests.reporting.layout_nets import CORPUS, at_random, inception, llm
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import Layout, Placed, coordinates
-from resnet_viz.reporting.pieces import IN, LANE, LEFT, PORT, RIGHT
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.layout.coordinates import Layout, Placed, coordinates
+from resnet_viz.reporting.layout.pieces import IN, LANE, LEFT, PORT, RIGHT
 from tests.reporting import geometry, synthetic
 from tests.reporting.layout_nets import CORPUS, flat, inception, llm, two_inputs
 from tests.reporting.synthetic import Net

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import Layout, Placed, coordinates
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.layout.coordinates import Layout, Placed, coordinates
 from tests.reporting import geometry
 from tests.reporting.layout_nets import CORPUS
 

@@ -1,4 +1,4 @@
-"""``layout.py`` and ``layout.js`` give equal numbers."""
+"""``layout/coordinates.py`` and ``layout.js`` give equal numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import Layout, coordinates
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.layout.coordinates import Layout, coordinates
 from tests.reporting.layout_nets import CORPUS, at_random
 
 LAYOUT_JS = Path(__file__).parents[2] / "templates" / "assets" / "layout.js"

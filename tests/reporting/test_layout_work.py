@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.diagram import drawn
-from resnet_viz.reporting.folding import fold
-from resnet_viz.reporting.grouping import Group, group_ops
-from resnet_viz.reporting.homes import Homes
-from resnet_viz.reporting.layout import coordinates
-from resnet_viz.reporting.lifting import lift
-from resnet_viz.reporting.plan import plan_box
+from resnet_viz.reporting.drawing.diagram import drawn
+from resnet_viz.reporting.folding.fold import fold
+from resnet_viz.reporting.layout.coordinates import coordinates
+from resnet_viz.reporting.layout.grouping import Group, group_ops
+from resnet_viz.reporting.layout.homes import Homes
+from resnet_viz.reporting.layout.lifting import lift
+from resnet_viz.reporting.layout.plan import plan_box
 from tests.analysis.work import at_most, lines_of
 from tests.reporting import synthetic
 from tests.reporting.layout_nets import at_random, flat, inception, llm, unet

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from resnet_viz.core.report import RenderOptions
 from resnet_viz.reporting import render
-from resnet_viz.reporting.page_data import packed_json, read_page, script_json
+from resnet_viz.reporting.page.data import packed_json, read_page, script_json
 from tests.reporting import synthetic
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=8)

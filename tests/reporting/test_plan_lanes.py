@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting.diagram import diagram
+from resnet_viz.reporting.drawing.diagram import diagram
 from tests.reporting import synthetic
 
 

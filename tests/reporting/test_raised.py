@@ -17,11 +17,11 @@ from torch import Tensor, nn
 import resnet_viz as rv
 from resnet_viz.core.errors import TraceError
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.layout import coordinates
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.drawing.scene import scene
+from resnet_viz.reporting.formats.to_svg import render_svg
+from resnet_viz.reporting.layout.coordinates import coordinates
 from resnet_viz.reporting.raised import STOP, banner, in_sight
-from resnet_viz.reporting.scene import scene
-from resnet_viz.reporting.to_svg import render_svg
 
 FORMATS = ("html", "svg", "png", "dot", "mmd", "json", "graphml", "txt")
 
@@ -136,7 +136,7 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_the_mark_can_be_read_in_both_themes() -> None:
-    from resnet_viz.reporting.palette import DARK, LIGHT
+    from resnet_viz.reporting.colouring.palette import DARK, LIGHT
 
     for colours in (LIGHT, DARK):
         assert contrast(colours["raised"], colours["on-raised"]) >= 4.5

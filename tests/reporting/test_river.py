@@ -11,11 +11,11 @@ import pytest
 
 from resnet_viz.core.gradient_flow import EdgeShare, GradientFlow
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.diagram import diagram
-from resnet_viz.reporting.river import FULL, LEAST, MOST, TRUNK, river, width_of
-from resnet_viz.reporting.scene import scene
-from resnet_viz.reporting.to_dot import render_dot
-from resnet_viz.reporting.to_svg import render_svg
+from resnet_viz.reporting.drawing.diagram import diagram
+from resnet_viz.reporting.drawing.river import FULL, LEAST, MOST, TRUNK, river, width_of
+from resnet_viz.reporting.drawing.scene import scene
+from resnet_viz.reporting.formats.to_dot import render_dot
+from resnet_viz.reporting.formats.to_svg import render_svg
 from tests.reporting import synthetic
 
 MODES = ("blocks", "all", "none")

@@ -8,8 +8,8 @@ import math
 import pytest
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting import palette
-from resnet_viz.reporting.scale_colours import COLOUR_STEPS, DEEP
+from resnet_viz.reporting.colouring import palette
+from resnet_viz.reporting.colouring.scale_colours import COLOUR_STEPS, DEEP
 
 Triple = tuple[float, float, float]
 

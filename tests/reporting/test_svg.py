@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from resnet_viz.core.report import RenderOptions, Report
-from resnet_viz.reporting.palette import DARK, LIGHT, css_variables
-from resnet_viz.reporting.to_png import render_png
-from resnet_viz.reporting.to_svg import render_svg
+from resnet_viz.reporting.colouring.palette import DARK, LIGHT, css_variables
+from resnet_viz.reporting.formats.to_png import render_png
+from resnet_viz.reporting.formats.to_svg import render_svg
 from tests.reporting import synthetic
 
 MODES = ("blocks", "all", "none")
@@ -136,9 +136,9 @@ def test_kinds_of_skips_differ_by_colour_and_by_dash() -> None:
 
 
 def test_the_style_sheet_has_the_palette_s_variables() -> None:
-    from resnet_viz.reporting.palette import stylesheet
+    from resnet_viz.reporting.colouring.palette import stylesheet
 
-    assert css_variables() in stylesheet(), "run: python -m resnet_viz.reporting.palette"
+    assert css_variables() in stylesheet(), "run: python -m resnet_viz.reporting.colouring.palette"
     assert set(re.findall(r"var\(--([\w-]+)\)", stylesheet())) <= set(LIGHT)
 
 

@@ -21,10 +21,10 @@ from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Block, Skip
 from resnet_viz.core.units import percent, scientific, si
 from resnet_viz.reporting import render
-from resnet_viz.reporting.charts import slope_sentence
-from resnet_viz.reporting.tables import Facts
-from resnet_viz.reporting.text_sections import Whole
-from resnet_viz.reporting.to_text import summary_table
+from resnet_viz.reporting.page.charts import slope_sentence
+from resnet_viz.reporting.page.tables import Facts
+from resnet_viz.reporting.text.sections import Whole
+from resnet_viz.reporting.text.to_text import summary_table
 from resnet_viz.reporting.wording import block_widths
 from tests.reporting import synthetic
 

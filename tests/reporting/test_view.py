@@ -18,8 +18,8 @@ from resnet_viz.core.report import Missing, RenderOptions, Report
 from resnet_viz.core.structure import Structure
 from resnet_viz.core.units import scientific
 from resnet_viz.reporting.explain.note import power
-from resnet_viz.reporting.tables import Facts
-from resnet_viz.reporting.view import view
+from resnet_viz.reporting.page.tables import Facts
+from resnet_viz.reporting.page.view import view
 from tests.reporting import synthetic
 
 OPTIONS = RenderOptions()

@@ -20,7 +20,7 @@ from torch import nn
 import resnet_viz as rv
 from resnet_viz.core.checkpoint import Checkpoint, StoredTensor
 from resnet_viz.core.graph import TensorSpec
-from resnet_viz.reporting.checkpoint_text import checkpoint_table
+from resnet_viz.reporting.text.checkpoint import checkpoint_table
 from resnet_viz.sources.checkpoints import inspect_file
 
 

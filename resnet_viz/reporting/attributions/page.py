@@ -12,7 +12,12 @@ from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.experiments.colours import page_css
 from resnet_viz.reporting.experiments.inline import whole
 from resnet_viz.reporting.fonts import font_face_css
-from resnet_viz.reporting.to_html import asset, content_security_policy, environment, turned_css
+from resnet_viz.reporting.page.to_html import (
+    asset,
+    content_security_policy,
+    environment,
+    turned_css,
+)
 
 STYLES = ("style.css", "experiment.css", "attributions.css")
 
@@ -50,7 +55,7 @@ def render_text(found: Attributions, options: RenderOptions) -> bytes:
     from rich.console import Console
 
     from resnet_viz.reporting.attributions.text import attribution_parts
-    from resnet_viz.reporting.text_sections import plain
+    from resnet_viz.reporting.text.sections import plain
 
     buffer = io.StringIO()
     console = Console(

@@ -12,7 +12,7 @@ from resnet_viz.core.message import Message, join, say, sentences
 from resnet_viz.core.relevance import Amount, OperandRelevance, Relevance
 from resnet_viz.core.units import count, percent, scientific
 from resnet_viz.reporting.attributions.amounts import NOTHING, amount_text, signed
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 
 Json = dict[str, Any]
 

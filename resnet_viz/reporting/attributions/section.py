@@ -27,7 +27,7 @@ from resnet_viz.reporting.attributions.words import (
     score_parts,
     verdict_of,
 )
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 
 Json: TypeAlias = dict[str, Any]
 

@@ -41,8 +41,8 @@ from resnet_viz.reporting.experiments.colours import static_css
 from resnet_viz.reporting.experiments.marks import n
 from resnet_viz.reporting.experiments.plot import Drawing
 from resnet_viz.reporting.fonts import covered, fit, font_face_css, text_width, wrap
-from resnet_viz.reporting.framing import framed
-from resnet_viz.reporting.to_png import rasterize
+from resnet_viz.reporting.formats.framing import framed
+from resnet_viz.reporting.formats.to_png import rasterize
 
 MARGIN = 28.0
 _CELL, _GAP, _FIRST = 220.0, 24.0, 170.0

@@ -28,8 +28,8 @@ from resnet_viz.reporting.attributions.words import (
     score_of,
     verdict_of,
 )
-from resnet_viz.reporting.tables import NOTHING, Facts
-from resnet_viz.reporting.text_sections import Whole, missing, plain, section
+from resnet_viz.reporting.page.tables import NOTHING, Facts
+from resnet_viz.reporting.text.sections import Whole, missing, plain, section
 
 WIDTH = 80
 """Columns: a verdict is read, not scanned."""

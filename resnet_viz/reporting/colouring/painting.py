@@ -11,9 +11,9 @@ from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Skip
 from resnet_viz.reporting.colouring.quantities import Colouring, Shade
 from resnet_viz.reporting.colouring.scale import Scale, scale_of
-from resnet_viz.reporting.folded_boxes import members_of
+from resnet_viz.reporting.drawing.river import width_of
+from resnet_viz.reporting.folding.boxes import members_of
 from resnet_viz.reporting.raised import KIND
-from resnet_viz.reporting.river import width_of
 
 Json = dict[str, Any]
 

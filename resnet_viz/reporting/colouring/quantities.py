@@ -14,9 +14,9 @@ from resnet_viz.core.structure import Skip
 from resnet_viz.core.terms import word
 from resnet_viz.core.units import nbytes, scientific, seconds, si
 from resnet_viz.reporting.attributions.amounts import amount_text
+from resnet_viz.reporting.colouring.relevance_river import relevance_river
 from resnet_viz.reporting.colouring.scale import SPAN
-from resnet_viz.reporting.relevance_river import relevance_river
-from resnet_viz.reporting.river import River, river
+from resnet_viz.reporting.drawing.river import River, river
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resnet_viz.reporting.scale_colours import COLOUR_STEPS
+from resnet_viz.reporting.colouring.scale_colours import COLOUR_STEPS
 
 SPAN = 1e4
 """A scale goes no further below its top unless asked to: what is weaker is all the same."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_viz.core.message import Message, say
-from resnet_viz.reporting.scale_colours import COLOUR_STEPS
+from resnet_viz.reporting.colouring.scale_colours import COLOUR_STEPS
 
 _CELL, _BAR, _SIDE = 46.0, 12.0, 20.0
 WIDTH = COLOUR_STEPS * _CELL + 2 * _SIDE

@@ -12,7 +12,7 @@ from resnet_viz.core.errors import UserError
 from resnet_viz.core.report import Report
 from resnet_viz.reporting.colouring.painting import NONE, painted, scale_facts
 from resnet_viz.reporting.colouring.quantities import COLOURINGS, NAMES
-from resnet_viz.reporting.folded_boxes import members_of
+from resnet_viz.reporting.folding.boxes import members_of
 from resnet_viz.reporting.language import spoken
 
 Json = dict[str, Any]

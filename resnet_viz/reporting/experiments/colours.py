@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting import palette
+from resnet_viz.reporting.colouring import palette
 
 LIGHT = {
     "plain": "#c2410c", "residual": "#0b62b8", "theory": "#3b4657", "sgd": "#946200",

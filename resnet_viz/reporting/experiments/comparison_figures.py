@@ -9,7 +9,7 @@ from resnet_viz.core.message import join, say
 from resnet_viz.core.report import Report
 from resnet_viz.reporting.experiments.chain_figures import chain_words
 from resnet_viz.reporting.experiments.figure import Axis, Figure, Hue, Panel, Rule, Series
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 
 _FEW_DOTS = 60
 

@@ -12,7 +12,6 @@ from resnet_viz.core.graph import OpId
 from resnet_viz.core.message import Message, join, say
 from resnet_viz.core.terms import word
 from resnet_viz.core.units import count, nbytes, percent, scientific, si
-from resnet_viz.reporting.cost_wording import macs_text
 from resnet_viz.reporting.experiments.chain_figures import power
 from resnet_viz.reporting.experiments.comparison_figures import (
     chain_figure,
@@ -29,11 +28,12 @@ from resnet_viz.reporting.experiments.page import (
     log_mean,
     provenance_rows,
 )
+from resnet_viz.reporting.page.cost_wording import macs_text
+from resnet_viz.reporting.page.tables import Facts
 from resnet_viz.reporting.side_by_side.model import paired
 from resnet_viz.reporting.side_by_side.picture import Picture
 from resnet_viz.reporting.side_by_side.rows import status_of
 from resnet_viz.reporting.side_by_side.words import WHAT, counted, signed
-from resnet_viz.reporting.tables import Facts
 
 _NOTHING = "–"
 _MOST = 2_000  # rows of the table of differences

@@ -17,10 +17,10 @@ from resnet_viz.reporting.experiments.figure import Figure
 from resnet_viz.reporting.experiments.page import ExperimentView, view_of
 from resnet_viz.reporting.experiments.plot import Drawing, describe, draw
 from resnet_viz.reporting.fonts import covered, font_face_css, wrap
-from resnet_viz.reporting.framing import framed
+from resnet_viz.reporting.formats.framing import framed
+from resnet_viz.reporting.formats.to_png import rasterize
 from resnet_viz.reporting.language import spoken
 from resnet_viz.reporting.side_by_side.picture import Picture
-from resnet_viz.reporting.to_png import rasterize
 
 WIDTH, MARGIN = 1120.0, 36.0
 

@@ -8,7 +8,7 @@ from resnet_viz.core.terms import word
 from resnet_viz.core.units import percent, seconds
 from resnet_viz.reporting.experiments.figure import Axis, Figure, Panel, Series
 from resnet_viz.reporting.experiments.page import ExperimentView, Fact, Section, Table
-from resnet_viz.reporting.times import times_note
+from resnet_viz.reporting.page.times import times_note
 
 
 def times_view(value: OpTimes, title: str) -> ExperimentView:

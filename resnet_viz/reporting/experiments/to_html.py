@@ -13,8 +13,13 @@ from resnet_viz.reporting.experiments.page import (
     view_of,
 )
 from resnet_viz.reporting.fonts import font_face_css
+from resnet_viz.reporting.page.to_html import (
+    asset,
+    content_security_policy,
+    environment,
+    turned_css,
+)
 from resnet_viz.reporting.side_by_side import style as side_by_side
-from resnet_viz.reporting.to_html import asset, content_security_policy, environment, turned_css
 
 
 def render_html(value: Savable, options: RenderOptions) -> bytes:
@@ -50,4 +55,6 @@ def render_html(value: Savable, options: RenderOptions) -> bytes:
 
 
 def _styles() -> str:
-    return "\n".join([font_face_css(), page_css(), asset("style.css"), asset("experiment.css"), turned_css()])
+    return "\n".join(
+        [font_face_css(), page_css(), asset("style.css"), asset("experiment.css"), turned_css()]
+    )

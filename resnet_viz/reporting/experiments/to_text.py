@@ -24,7 +24,7 @@ from resnet_viz.reporting.experiments.page import (
     first_checks,
     view_of,
 )
-from resnet_viz.reporting.text_sections import Whole, plain
+from resnet_viz.reporting.text.sections import Whole, plain
 
 WIDTH = 100
 _UNBROKEN = 11

@@ -12,7 +12,7 @@ from resnet_viz.reporting.explain.blocks import bottleneck, identity, paths, res
 from resnet_viz.reporting.explain.gradients import degradation, vanishing
 from resnet_viz.reporting.explain.memory import memory
 from resnet_viz.reporting.explain.note import Note
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 
 IDEAS = (residual_block, skips, identity, bottleneck, paths, vanishing, degradation, memory)
 """The ideas in reading order; each gives its note, or ``None`` where it does not apply."""

@@ -11,7 +11,7 @@ from resnet_viz.core.terms import word
 from resnet_viz.core.units import percent, si
 from resnet_viz.reporting.explain.note import Note, note, power, raised, sentences
 from resnet_viz.reporting.explain.papers import HE_2015, HE_2016, HUANG_2016, VEIT_2016
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 from resnet_viz.reporting.wording import block_widths
 
 _ADDITIVE = ("identity", "projection", "scaled")

@@ -8,7 +8,7 @@ from resnet_viz.core.message import Message, say, say_n
 from resnet_viz.core.units import scientific
 from resnet_viz.reporting.explain.note import Note, note, power, sentences
 from resnet_viz.reporting.explain.papers import GLOROT_2010, HE_2015, YANG_2019
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 
 BN_RELU_FACTOR = math.sqrt(math.pi / (math.pi - 1))
 """Growth of the gradient norm per layer, backward, of a wide BatchNorm-ReLU chain at

@@ -6,7 +6,7 @@ from resnet_viz.core.message import join, say
 from resnet_viz.core.units import nbytes
 from resnet_viz.reporting.explain.note import Note, note, sentences
 from resnet_viz.reporting.explain.papers import CHEN_2016
-from resnet_viz.reporting.tables import Facts
+from resnet_viz.reporting.page.tables import Facts
 
 
 def memory(facts: Facts) -> Note | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from resnet_viz.core.message import Message, join, say
 from resnet_viz.core.units import scientific
+from resnet_viz.reporting.drawing.strokes import attributes, number
 from resnet_viz.reporting.escaping import escaped
 from resnet_viz.reporting.experiments.plot import Drawing
 from resnet_viz.reporting.fonts import fit, text_width, wrap
@@ -15,7 +16,6 @@ from resnet_viz.reporting.side_by_side.marks import CARD, band, card_lines, sign
 from resnet_viz.reporting.side_by_side.model import Drawn, Paired
 from resnet_viz.reporting.side_by_side.sides import Card, Side
 from resnet_viz.reporting.side_by_side.words import LINES, SIGNS, Line
-from resnet_viz.reporting.strokes import attributes, number
 
 TEXT, HEAD = 11.5, 15.0
 _LINE, _GAP = 16.0, 20.0

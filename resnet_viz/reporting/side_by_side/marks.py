@@ -7,9 +7,9 @@ from typing import Any
 
 from resnet_viz.core.message import say
 from resnet_viz.core.terms import word
+from resnet_viz.reporting.drawing.strokes import attributes, number
 from resnet_viz.reporting.escaping import escaped
 from resnet_viz.reporting.side_by_side.sides import FAMILIES, Card, Side
-from resnet_viz.reporting.strokes import attributes, number
 
 CARD = 5.0
 """How far a card stands out behind the next."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from resnet_viz.core import units
 from resnet_viz.core.comparison import Comparison
 from resnet_viz.core.message import Message, join, say
-from resnet_viz.reporting.cost_wording import total_text
-from resnet_viz.reporting.glyphs import chip_width
+from resnet_viz.reporting.drawing.glyphs import chip_width
+from resnet_viz.reporting.page.cost_wording import total_text
 from resnet_viz.reporting.side_by_side.rows import Row, rows_of, status_of
 from resnet_viz.reporting.side_by_side.sides import Card, Part, Side
 from resnet_viz.reporting.side_by_side.words import Line, counted, lines_of, signed

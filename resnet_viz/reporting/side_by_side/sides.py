@@ -14,8 +14,8 @@ from resnet_viz.core.message import join, say
 from resnet_viz.core.report import Report
 from resnet_viz.core.structure import Block
 from resnet_viz.core.terms import word
-from resnet_viz.reporting.contents import channels, chips_of, gated_ops, plain_entry
-from resnet_viz.reporting.glyphs import Entry, Glyph, block_glyph, box_glyph, chip_width
+from resnet_viz.reporting.drawing.contents import channels, chips_of, gated_ops, plain_entry
+from resnet_viz.reporting.drawing.glyphs import Entry, Glyph, block_glyph, box_glyph, chip_width
 
 _CHIPS, _INNER = 5, 2  # so many fit into a card
 _TAPERS = 32

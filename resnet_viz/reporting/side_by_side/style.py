@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from resnet_viz.core.report import RenderOptions
-from resnet_viz.reporting import palette
+from resnet_viz.reporting.colouring import palette
 
 LIGHT = {
     "added": "#0b7a4b", "removed": "#c4243b", "changed": "#9a5b00", "same": "#5d6b7e",

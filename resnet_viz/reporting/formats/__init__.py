@@ -1,0 +1,1 @@
+"""The diagram in each file format, one file per format."""

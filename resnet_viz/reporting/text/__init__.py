@@ -1,0 +1,1 @@
+"""What a terminal shows: the report, its measured parts, checkpoints and choices."""
