@@ -21,7 +21,8 @@ from resnet_viz.reporting.fonts import text_width, wrap
 from resnet_viz.reporting.language import isolated, spoken
 from resnet_viz.reporting.page.data import read_page
 from resnet_viz.reporting.registry import resolve_renderer
-from tests.reporting import catalogues, leaking
+from resnet_viz.reporting.remarks import RenderWarning
+from tests.reporting import catalogues, experiments_synthetic, leaking
 
 FSI, PDI = "\u2068", "\u2069"
 ASSETS = Path(rv.__file__).parent / "templates" / "assets"
@@ -155,7 +156,8 @@ def test_only_the_words_of_a_sentence_change() -> None:
     text = say("{n} of {all} hold", n=3, all="a + b")
     with languages.speaking("fa"):
         assert spoken(text) == f"{FSI}3{PDI} از {FSI}a + b{PDI} برقرار است"
-        assert spoken(join(", ", [say("Loss"), "conv1"])) == f"زیان, {FSI}conv1{PDI}"
+        assert spoken(join(", ", [say("Loss"), "conv1"])) == f"زیان، {FSI}conv1{PDI}"
+        assert spoken(join("; ", ["a", "b"])) == f"{FSI}a{PDI}؛ {FSI}b{PDI}"
         assert spoken(say_n("{n} block", "{n} blocks", 2)) == f"{FSI}2{PDI} بلوک"
         assert spoken(sentences(say("Gradients as mean squares."), "")).endswith(".")
     assert spoken(text) == "3 of a + b hold"
@@ -180,6 +182,41 @@ def test_lines_of_a_sentence_end_the_isolates_they_begin() -> None:
     assert all(line.count(FSI) == line.count(PDI) for line in lines)
 
 
+def test_lines_of_a_dot_label_end_the_isolates_they_begin(report: Report) -> None:
+    texts = re.split("[<>]", render(report, "dot", "fa").decode())
+    assert sum(text.count(FSI) for text in texts) > 20
+    assert [t for t in texts if t.count(FSI) != t.count(PDI)] == []
+
+
+def test_why_something_was_not_measured_is_said_too() -> None:
+    class Partly(nn.Module):
+        """One layer of three is lost, one is frozen, and what the loss gets is times zero."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.lost, self.frozen = (nn.Linear(4, 4) for _ in range(3))
+            self.frozen.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.frozen(x)
+            return 0 * (self.used(x) + x)
+
+    made = rv.report(
+        Partly(), input_size=(2, 4), sections=("gradient flow",), device="cpu",
+        optimizer=torch.optim.SGD(nn.Linear(2, 2).parameters()),
+    )  # fmt: skip
+    flow = made.gradient_flow
+    assert flow is not None
+    reasons = [p.reason for p in flow.parameters if p.reason]
+    reasons += [place.reason for place in flow.not_separable]
+    missing = [note for note in flow.notes if note.startswith("Update ratios are missing")]
+    assert {"frozen", "never used in the forward"} <= set(reasons)
+    assert flow.not_separable
+    assert missing
+    with languages.speaking("fa"):
+        assert [text for text in (*reasons, *missing) if spoken(text) == str(text)] == []
+
+
 def test_joined_letters_are_as_wide_as_they_are_drawn() -> None:
     """Beside HarfBuzz itself, through Pillow, where Pillow has it."""
     features = importlib.import_module("PIL.features")
@@ -200,3 +237,10 @@ def test_a_text_is_measured_in_the_language_it_is_drawn_in() -> None:
     with languages.speaking("fa"):
         assert text_width(say("Findings"), 12) == text_width("یافته‌ها", 12)
     assert text_width(say("Findings"), 12) == text_width("Findings", 12)
+
+
+def test_what_is_not_translated_says_so_and_is_english_throughout() -> None:
+    value = experiments_synthetic.identity()
+    with pytest.warns(RenderWarning, match="written in English"):
+        page = rv.render(value, "html", options=RenderOptions(lang="fa"))
+    assert page == rv.render(value, "html")

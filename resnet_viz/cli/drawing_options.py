@@ -48,7 +48,7 @@ LOOK: Sequence[Decorator] = (
         metavar="N",
         help="Dots per inch of a PNG.  [default: 192]",
     ),
-    click.option("--transparent", is_flag=True, help="A picture without its ground."),
+    click.option("--transparent", is_flag=True, help="Leave a picture's background transparent."),
 )
 """Of whatever is drawn: a diagram, attributions, an experiment, a comparison."""
 

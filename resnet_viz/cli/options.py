@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -133,9 +134,7 @@ OUTPUT: Sequence[Decorator] = (
     *FILES,
     click.option(
         "--color-by",
-        type=click.Choice(
-            ["kind", "params", "macs", "memory", "time", "gradient", "attribution"]
-        ),
+        type=click.Choice(["kind", "params", "macs", "memory", "time", "gradient", "attribution"]),
         default="kind",
         show_default=True,
         help="What the diagram's ops are coloured by; the last three are measured for it.",
@@ -222,5 +221,22 @@ def command_line() -> str:
 
 
 def now() -> str:
-    """ISO date and time, to the second, with the time zone."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+    """ISO date and time, to the second, with the time zone.
+
+    ``SOURCE_DATE_EPOCH`` (seconds since 1970, reproducible-builds.org) stands in for the clock,
+    so that the same command writes the same bytes.
+
+    Raises:
+        UserError: Where that is not a number of seconds.
+    """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    if not fixed:
+        return datetime.now().astimezone().isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(int(fixed), UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        from resnet_viz.core.errors import UserError
+
+        raise UserError(
+            f"SOURCE_DATE_EPOCH={fixed!r} is not a time; give whole seconds since 1970, or unset it"
+        ) from None

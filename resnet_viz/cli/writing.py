@@ -165,7 +165,7 @@ def draw(
     who = writers(asked, known or renderers_of(value))
     with remarks() as notes:
         for output, renderer in zip(asked.outputs or ("-",), who, strict=True):
-            progress.start(f"drawing {output}")
+            progress.start(f"drawing {'on standard output' if output == '-' else output}")
             if output == "-":
                 printed = render(value, renderer, drawing)
             else:

@@ -65,8 +65,8 @@ def join(separator: str, parts: Iterable[object]) -> Message:
     return _filled(found, separator, "", 0, {str(i): part for i, part in enumerate(texts)})
 
 
-def sentences(*parts: str) -> Message:
-    """One after the other with a space between; empty ones are left out."""
+def sentences(*parts: str | None) -> Message:
+    """One after the other with a space between; those that are not there are left out."""
     return join(" ", filter(None, parts))
 
 

@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 
     from resnet_viz.core.records import ReportTable
 
-Measurement: TypeAlias = (
-    GradientFlow | PathGradients | SignalPropagation | Attributions | OpTimes
-)
-ColorBy = Literal[
-    "kind", "params", "macs", "memory", "time", "gradient", "attribution"
-]
+Measurement: TypeAlias = GradientFlow | PathGradients | SignalPropagation | Attributions | OpTimes
+ColorBy = Literal["kind", "params", "macs", "memory", "time", "gradient", "attribution"]
 Collapse = Literal["blocks", "all", "none"]
 Theme = Literal["auto", "light", "dark", "paper"]
 Direction = Literal["TB", "LR"]

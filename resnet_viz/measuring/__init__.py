@@ -146,6 +146,7 @@ def attributions_of(context: MeasureContext) -> Attributions:
 def _relevance_of_data(context: MeasureContext) -> tuple[Relevance | None, str]:
     """Relevance over all batches, or why there is none."""
     from resnet_viz.core.errors import NotApplicableError
+    from resnet_viz.core.message import say
     from resnet_viz.measuring.attributions.relevance.datasets import relevance_of_data
     from resnet_viz.measuring.processes.distributed import measures_together
     from resnet_viz.measuring.processes.sharded import is_sharded
@@ -155,7 +156,7 @@ def _relevance_of_data(context: MeasureContext) -> tuple[Relevance | None, str]:
     try:
         return relevance_of_data(context, together=together), ""
     except NotApplicableError as error:
-        return None, f"The relevance of blocks is left out: {error}."
+        return None, say("The relevance of blocks is left out: {why}.", why=str(error))
 
 
 def op_times_of(context: MeasureContext) -> OpTimes:

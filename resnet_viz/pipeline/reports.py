@@ -130,9 +130,7 @@ def attribute(
     return cast("Attributions", analyse(study, progress, tolerant=False).attributions)
 
 
-def render(
-    value: Savable, format: str = "svg", options: RenderOptions | None = None
-) -> bytes:
+def render(value: Savable, format: str = "svg", options: RenderOptions | None = None) -> bytes:
     """A report, an experiment's result or a bare graph (analysed first) as bytes.
 
     Raises:

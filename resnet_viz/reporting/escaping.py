@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from xml.sax.saxutils import escape
 
-from resnet_viz.reporting.language import language, spoken
+from resnet_viz.reporting.language import RIGHT_TO_LEFT, language, spoken
 
 # What XML 1.0 has no way to write; terminals read the same ones as commands.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
 
 
 def xml_safe(text: str) -> str:
@@ -34,5 +33,5 @@ def drawn(text: object) -> str:
     PDI): a drawing places its texts by their left, middle or right, in every language.
     """
     said = escaped(text)
-    ours = language().direction == "rtl" and _RIGHT_TO_LEFT.search(said)
+    ours = language().direction == "rtl" and RIGHT_TO_LEFT.search(said)
     return f"\u2067{said}\u2069" if ours else said

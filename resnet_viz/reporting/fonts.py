@@ -34,7 +34,7 @@ from __future__ import annotations
 import base64
 import json
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -119,11 +119,17 @@ def _em(char: str, bold: bool) -> float:
     return _WIDE if unicodedata.east_asian_width(char) in "WF" else _NARROW
 
 
+@lru_cache(maxsize=4096)
+def _ems(text: str, bold: bool) -> float:
+    """Width in ems; a large drawing writes few different labels, and each many times."""
+    return sum(_em(char, bold) for char in text)
+
+
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Width of one line in pixels at a font size in pixels, in the language it is said in."""
     text = spoken(text)
     if not _is_joined():
-        return size * sum(_em(char, bold) for char in text)
+        return size * _ems(text, bold)
     ems = sum(_em(char, bold) for char in text if not written(char))
     return size * (ems + joined_width(text, bold=bold) / _UNITS)
 

@@ -28,10 +28,13 @@ _ISOLATE, _END = "\u2068", "\u2069"
 _OPENED = "\u2066\u2067\u2068"
 # What would end an isolate, or open one that nobody ends.
 _BIDI = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
+RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufefc]")
+"""Letters of the scripts that run from right to left."""
 # Only words, numbers and signs of mathematics have an order of their own to keep.
 _ORDERED = re.compile(r"[^\W_]|[/∕=<>±×÷→←−+%^‖~]")
 _SIGNS, _PLACES = ".,;:،؛؟!…", re.compile(r"\{\w+\}")
+# What stands between the parts of a list, in the scripts that have stops of their own.
+_STOPS = {"fa": str.maketrans(",;", "،؛")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def spoken(text: object) -> str:
         return str(text)
     words = catalogue(here.code)
     if isinstance(text, Joined):
-        return text.template.join(_value(part, here) for part in text.values.values())
+        between = text.template.translate(_STOPS.get(here.code, {}))
+        return between.join(_value(part, here) for part in text.values.values())
     if text.plural:
         template = words.ngettext(text.template, text.plural, int(text.number))
     else:
@@ -137,7 +141,7 @@ def _apart(template: str, direction: str) -> str:
         return template
     found, run = [], ""
     for token in re.split(r"(\s+)", template):
-        if _RIGHT_TO_LEFT.search(token):
+        if RIGHT_TO_LEFT.search(token):
             found += [_run(run), token]
             run = ""
         else:

@@ -19,10 +19,16 @@ from typing import Any, TypeAlias, cast
 from resnet_viz.core.attribution import Attributions
 from resnet_viz.core.display import Savable
 from resnet_viz.core.errors import UserError, one_line
+from resnet_viz.core.experiments.degradation import Degradation
+from resnet_viz.core.experiments.depth import DepthStudy
+from resnet_viz.core.experiments.identity import IdentityMapping
+from resnet_viz.core.experiments.lesions import LesionStudy
+from resnet_viz.core.history import History
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.checking import checked
-from resnet_viz.reporting.language import speaking
+from resnet_viz.reporting.language import ENGLISH, speaking
 from resnet_viz.reporting.raised import in_sight
+from resnet_viz.reporting.remarks import remark
 
 RenderFunction: TypeAlias = Callable[[Any, RenderOptions], bytes]
 """Draws a ``Report``, or an experiment's result."""
@@ -61,7 +67,7 @@ class Renderer:
         options = checked(options or RenderOptions())
         if isinstance(value, Report):
             options = in_sight(value, options)
-        with speaking(options.lang):
+        with speaking(_language(value, options)):
             data: Any = function(value, options)
         if not isinstance(data, bytes):
             raise UserError(
@@ -70,6 +76,16 @@ class Renderer:
             )
         return data
 
+
+def _language(value: Savable, options: RenderOptions) -> str:
+    """The language asked for; English, with a remark, of what nobody has translated yet."""
+    if options.lang != ENGLISH.code and isinstance(value, _ENGLISH_ONLY):
+        remark(f"lang={options.lang}: pages of {type(value).__name__} are written in English")
+        return ENGLISH.code
+    return options.lang
+
+
+_ENGLISH_ONLY = (Degradation, DepthStudy, History, IdentityMapping, LesionStudy)
 
 RENDERERS: dict[str, Renderer] = {}
 """Suffix -> who writes a report in it."""

@@ -55,7 +55,8 @@ def render(value: Savable, format: str | Renderer, options: RenderOptions | None
     renderer = resolve_renderer(format, known) if isinstance(format, str) else format
     drawn_by_dot = [RENDERERS[suffix] for suffix in (".svg", ".png")]
     if isinstance(value, Report) and options.engine == "dot" and renderer in drawn_by_dot:
-        from resnet_viz.reporting.formats.to_dot import render_dot, run_dot
+        from resnet_viz.reporting.formats.dot_engine import run_dot
+        from resnet_viz.reporting.formats.to_dot import render_dot
 
         if renderer.name == "svg":
             options = replace(options, dpi=0)  # dot would take it for a scale

@@ -106,7 +106,7 @@ def _unmeasured(study: Study, graph: ModelGraph) -> tuple[Missing, ...]:
     """Why nothing was measured, where ``forward`` raised."""
     if graph.failure is None:
         return ()
-    reason = f"Not measured: forward raised {graph.failure.place}."
+    reason = say("Not measured: forward raised {place}.", place=graph.failure.place)
     return tuple(Missing(section=section, reason=reason) for section in study.measured)
 
 

@@ -4,18 +4,12 @@
 var RV = globalThis.RV || (globalThis.RV = {});
 
 RV.flowChart = (svg, flow, {onHover, onSelect, onDraw}) => {
-const NS = 'http://www.w3.org/2000/svg';
+const {el} = RV;
 const TOP = 10, BOTTOM = 24, LEFT = 64, RIGHT = 10, THINNEST = 4, THICKEST = 96;
 const SUPER = {'-': '⁻', 0: '⁰', 1: '¹', 2: '²', 3: '³', 4: '⁴', 5: '⁵', 6: '⁶', 7: '⁷', 8: '⁸', 9: '⁹'};
 const tick = (m, p) => {
   if (p >= -3 && p <= 3) return p < 0 ? (m * 10 ** p).toFixed(-p) : String(m * 10 ** p);
   return (m > 1 ? m + '·' : '') + '10' + [...String(p)].map(c => SUPER[c]).join('');
-};
-const el = (tag, attributes, parent) => {
-  const node = document.createElementNS(NS, tag);
-  for (const [key, v] of Object.entries(attributes)) node.setAttribute(key, v);
-  parent?.append(node);
-  return node;
 };
 const text = (attributes, content, parent) => { el('text', attributes, parent).textContent = content; };
 

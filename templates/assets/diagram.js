@@ -94,7 +94,8 @@ const change = (key, act) => {
   const before = boxOf(key);
   const closed = act();
   draw(layout.limit, layout);
-  camera.keep(before, boxOf(key));
+  // What stands before the box stands still, on the screen too, unless others had to close.
+  if (closed) camera.keep(before, boxOf(key));
   onFull(closed ? {closed} : null);
 };
 const set = (key, open) => {

@@ -14,7 +14,9 @@ const nodeOf = new Map(page.diagram.nodes.map(n => [n.id, n]));
 const groupOf = new Map(Object.entries(page.groups));
 let path = '', shown = null;
 
-const skipFact = b => (b.share === '–' ? b.skip : say('{skip}, carries {share} of the gradient', {skip: b.skip, share: b.share}));
+// A kind's word in the page's language; a name that is none of ours stays.
+const named = kind => page.diagram.kinds[kind] || kind;
+const skipFact = b => (b.share === '–' ? named(b.skip) : say('{skip}, carries {share} of the gradient', {skip: named(b.skip), share: b.share}));
 const blockFacts = (b, many) => [
   [say('Branch'), b.path], [say('Squeeze'), b.squeeze], [many ? say('Skip of the first') : say('Skip'), skipFact(b)],
   [say('From'), b.fork, b.fork], [say('To'), b.join, b.join],
@@ -100,7 +102,7 @@ const showOp = (op, key) => {
 const showModule = (ops, key, name) => {
   const id = name ?? key.replace(/^[a-z]:/, '');
   const module = groupOf.get(id), block = blockByJoin.get(module?.join);
-  const what = [block && say('{kind} block', {kind: block.kind}), module?.type].filter(Boolean).join(' · ');
+  const what = [block && say('{kind} block', {kind: named(block.kind)}), module?.type].filter(Boolean).join(' · ');
   path = id;
   show(module?.copies || id || title, what || say('{n} operations', {n: ops.length}), [
     [say('Equal parts'), module?.of], [say('Each'), module?.each],

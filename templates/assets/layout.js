@@ -1,5 +1,5 @@
 'use strict';
-// From a plan and a set of open boxes to coordinates: the twin of layout.py.
+// From a plan and a set of open boxes to coordinates: the twin of coordinates.py and boxes.py.
 // Both do the same arithmetic in the same order, and a test requires equal numbers,
 // so a change here is a change there. Inside, x is across the flow and y along it;
 // what comes out is turned where the drawing runs from left to right.

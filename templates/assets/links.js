@@ -8,7 +8,7 @@ const addressed = () => location.protocol !== 'about:' && location.protocol !== 
 
 RV.hashOf = name => {
   const written = encodeURIComponent(String(name).toWellFormed?.() ?? name).replaceAll('%2F', '/');
-  return '#' + (document.getElementById(name) ? '/' : '') + written;
+  return '#' + (document.getElementById(name) || written.startsWith('/') ? '/' : '') + written;
 };
 RV.nameOf = hash => {
   const raw = hash.replace(/^#/, '');

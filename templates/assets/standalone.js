@@ -3,6 +3,8 @@
 // shapes, what it uses from elsewhere in the page is put into it, and the fonts come along.
 (() => {
 const RV = globalThis.RV = globalThis.RV || {};
+// Characters that XML cannot hold are spelled out, as the still picture does.
+const safe = xml => xml.replace(/[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu, bad => '\\u' + bad.codePointAt(0).toString(16).padStart(4, '0'));
 const {el, n2} = RV;
 const XLINK = 'http://www.w3.org/1999/xlink';
 // What a shape takes over from what is around it, and what not (with the value that says nothing).
@@ -95,7 +97,7 @@ RV.standalone = (svg, {box, background, margin = 0} = {}) => {
   borrow(made);
   el('style', {}, made).textContent = fonts();
   made.prepend(made.lastChild);
-  return new XMLSerializer().serializeToString(made);
+  return safe(new XMLSerializer().serializeToString(made));
 };
 
 // A canvas has a largest size; within it a drawing gets `scale` dots per unit.

@@ -50,7 +50,17 @@ const head = (points, size) => {
 // A sentence of ours in the page's language: RV.say('{n} of {all}', {n, all}). Where lines begin at
 // the right, values keep their own direction (FSI … PDI), and so do sentences in drawings (RLI).
 const turned = globalThis.document?.documentElement.dir === 'rtl';
-const apart = value => (turned ? `\u2068${value}\u2069` : value);
+// A value ends the isolates that it begins and no others: a name must not turn the sentence around it.
+const tame = value => {
+  let open = 0;
+  const kept = String(value).replace(/[\u202a-\u202e\u2066-\u2069]/g, sign => {
+    if (sign < '\u2066' || (sign === '\u2069' && !open)) return '';
+    open += sign === '\u2069' ? -1 : 1;
+    return sign;
+  });
+  return kept + '\u2069'.repeat(open);
+};
+const apart = value => (turned ? `\u2068${tame(value)}\u2069` : value);
 const line = words => (turned && /[\u0590-\u08ff]/.test(words) ? `\u2067${words}\u2069` : words);
 RV.words = {};
 RV.say = (template, values = {}) => (RV.words[template] || template).replace(/\{(\w+)\}/g, (_, name) => apart(values[name] ?? ''));

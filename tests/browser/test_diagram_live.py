@@ -14,7 +14,8 @@ import pytest
 
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.reporting.drawing.diagram import diagram
-from resnet_viz.reporting.formats.to_svg import diagram_elements
+from resnet_viz.reporting.drawing.painter import painted
+from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.layout.coordinates import coordinates
 from resnet_viz.reporting.page.to_html import render_html
 from tests.browser.conftest import Opened
@@ -131,8 +132,8 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 
 def static_marks(data: dict[str, Any], opened: list[bool], aspect: float) -> list[Any]:
-    """What ``diagram_elements`` writes, as ``MARKS`` tells what the page paints."""
-    markup, _, _ = diagram_elements(data, opened, aspect=aspect)
+    """What ``painted`` writes, as ``MARKS`` tells what the page paints."""
+    markup = xml_safe(painted(data, coordinates(data, opened, aspect=aspect)))
     return [
         (e.tag, dict(e.attrib), "" if len(e) else e.text or "")
         for e in ET.fromstring(f"<svg>{markup}</svg>").iter()

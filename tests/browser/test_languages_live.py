@@ -54,3 +54,10 @@ def test_a_persian_report_reads_from_the_right(open_page: Callable[..., Opened])
         assert found.count(None) <= 1
         page.locator("[data-op]").first.click()
         assert page.locator("#inspector").inner_text().strip()
+        # A name that would turn the sentence around it keeps to itself.
+        said = page.evaluate(
+            "names => RV.say('{i} of {n}', names)",
+            {"i": "a\u2069\u202eb\u2067", "n": "\u20683\u2069"},
+        )
+        assert said.startswith("\u2068ab\u2067\u2069\u2069")
+        assert said.endswith("\u2068\u20683\u2069\u2069")

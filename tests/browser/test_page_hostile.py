@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,8 @@ NAMES = {
     "address": "a#b?c=d&e%20f%",
     "formula": "=HYPERLINK(1)",
     "slashes": "../../etc/passwd\\x",
+    "root": "/lead",
+    "control": "nul\x00bell\x07",
     "space": " \t ",
     "long": "w" * 10_000,
 }
@@ -93,6 +96,7 @@ def test_names_change_nothing_but_text(open_page: Open, width: int, scheme: str)
     file, text = saved(page, page.locator(".canvas"), "SVG")
     assert b"<script" not in text
     assert b"<img" not in text
+    ET.fromstring(text)
     assert page.title() == f"{NAMES['script']} · resnet-viz"
     assert elements == page.evaluate(
         "document.querySelectorAll('script, img, a[href^=javascript]').length"

@@ -138,6 +138,23 @@ def test_standard_output_takes_the_bytes_and_nothing_else(
     assert (tmp_path / "a.svg").read_bytes().startswith(b"<svg")
 
 
+def test_source_date_epoch_makes_the_same_command_write_the_same_bytes(
+    viz: Viz, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    written = []
+    for _ in range(2):
+        assert viz("diagram", "resnet20", "-o", "a.html", "-o", "a.json").code == 0
+        written.append([(tmp_path / name).read_bytes() for name in ("a.html", "a.json")])
+    assert written[0] == written[1]
+    assert b"2023-11-14T22:13:20+00:00" in written[0][1]
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    ran = viz("diagram", "resnet20", "-o", "b.json")
+    assert ran.code == 2
+    assert "SOURCE_DATE_EPOCH='yesterday'" in ran.error
+    assert not (tmp_path / "b.json").exists()
+
+
 def test_depth_and_expand_open_what_they_say_in_every_format(viz: Viz, tmp_path: Path) -> None:
     def ops(*options: str) -> dict[str, int]:
         assert viz("diagram", "resnet20", *options, *files).code == 0

@@ -50,5 +50,5 @@ def test_what_was_written_stands_on_a_line_of_its_own_after_the_bars(tmp_path: P
 def test_what_is_printed_does_not_mix_with_the_bars(tmp_path: Path) -> None:
     lines = at_a_terminal(tmp_path, "diagram", "resnet20", "-o", "-", "--format", "dot")
     assert "digraph resnet_viz {" in lines
-    last_bar = max(i for i, line in enumerate(lines) if "drawing -" in line)
+    last_bar = max(i for i, line in enumerate(lines) if "drawing on standard output" in line)
     assert last_bar < lines.index("digraph resnet_viz {")

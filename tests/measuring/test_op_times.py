@@ -66,7 +66,7 @@ def test_more_work_takes_longer() -> None:
     slowest = max(times.ops, key=lambda row: row.seconds)
     assert "matmul" in slowest.op
     # What is measured is the forward: nothing twice, and little that is not in it.
-    assert 0.5 * times.forward < times.total < 2 * times.watched
+    assert 0.5 * times.watched < times.total <= times.watched * 1.000001
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

@@ -270,13 +270,20 @@ def comparison(a: Report | None = None, b: Report | None = None, *, evil: str = 
     ]
     told = [
         Difference(
-            kind="changed", path_a=pair.a, path_b=pair.b, what=what, a=before, b=after,
-            delta=delta, pair=k,
+            kind="changed",
+            path_a=pair.a,
+            path_b=pair.b,
+            what=what,
+            a=before,
+            b=after,
+            delta=delta,
+            pair=k,
         )
         for k, pair in enumerate(pairs)
         if pair.same == "changed"
         for what, before, after, delta in (
-            ("block", pair.a_kind, pair.b_kind, None), ("channels", "64", f"256{evil}", None),
+            ("block", pair.a_kind, pair.b_kind, None),
+            ("channels", "64", f"256{evil}", None),
             ("params", "73984", "75008", 1024),
         )
     ]

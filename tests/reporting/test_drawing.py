@@ -373,6 +373,12 @@ def test_the_legend_tells_only_what_can_be_seen() -> None:
     assert "add" in told(collapse="none")
     assert "add" not in told(collapse="blocks")
     assert "1×1 convolution" in told(collapse="blocks")
+    # Coloured by a quantity, an op keeps its own colour only on the chips of closed blocks.
+    assert {"other convolution", "linear"} <= set(told())
+    coloured = told(color_by="macs")
+    assert {"1×1 convolution", "input or output"} <= set(coloured)
+    assert not {"other convolution", "linear"} & set(coloured)
+    assert not [text for text in told(color_by="macs", collapse="none") if "convol" in text]
 
 
 def test_a_drawing_from_right_to_left_begins_its_lines_at_the_right() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from resnet_viz.analysis.kinds import words
+from resnet_viz.core.message import say, sentences
 from resnet_viz.measuring.attributions.answers import in_one_line
 from resnet_viz.measuring.attributions.question import Question
 from resnet_viz.measuring.attributions.rows import samples_meet
@@ -25,16 +26,20 @@ def doubts_of(question: Question) -> str:
     found = []
     if any(op.kind in _DRAWING for op in question.graph.ops) and _varies(question):
         found.append(
-            "The model draws at random in eval mode, too: its score is another one in every run, "
-            "and values are of one draw, or a mean over several."
+            say(
+                "The model draws at random in eval mode, too: its score is another one in every "
+                "run, and values are of one draw, or a mean over several."
+            )
         )
     if samples_meet(question.model):
         found.append(
-            "A batch norm without running statistics normalises each row with the others of its "
-            "batch, so that methods that run more rows at once explain another score: use "
-            "saliency or input_x_gradient."
+            say(
+                "A batch norm without running statistics normalises each row with the others of "
+                "its batch, so that methods that run more rows at once explain another score: use "
+                "saliency or input_x_gradient."
+            )
         )
-    return " ".join(found)
+    return sentences(*found)
 
 
 def _varies(question: Question) -> bool:

@@ -19,7 +19,7 @@ from resnet_viz.core.attribution_options import AttributionOptions
 from resnet_viz.core.depth_views import DepthView, Kernels
 from resnet_viz.core.errors import NotApplicableError
 from resnet_viz.core.graph import ModelGraph
-from resnet_viz.core.message import sentences
+from resnet_viz.core.message import say, sentences
 from resnet_viz.core.pictures import Picture
 from resnet_viz.core.progress import SILENT, Progress
 from resnet_viz.core.relevance import Relevance
@@ -203,7 +203,8 @@ def _stages(
     try:
         return depth_views(question.told(progress.advance)), kernels_of(question), ""
     except CheckpointError:
-        return (), kernels_of(question), f"What each depth sees is left out: {CHECKPOINTED}."
+        why = say("What each depth sees is left out: {why}.", why=CHECKPOINTED)
+        return (), kernels_of(question), why
     finally:
         progress.finish()
 
@@ -216,7 +217,7 @@ def _relevance(question: Question, progress: Progress) -> tuple[Relevance | None
     try:
         return relevance_of(question.told(progress.advance)), ""
     except NotApplicableError as error:
-        return None, f"The relevance of blocks is left out: {error}."
+        return None, say("The relevance of blocks is left out: {why}.", why=str(error))
     finally:
         progress.finish()
 

@@ -27,12 +27,11 @@ from typing import NamedTuple
 from resnet_viz.analysis.flow_graph import flow_of
 from resnet_viz.core.gradient_flow import NotSeparable
 from resnet_viz.core.graph import ModelGraph, OpId
+from resnet_viz.core.message import say
 from resnet_viz.measuring.autograd_graph import Arrivals, NodeMap, Place
 
 LOSS = OpId("loss")
 """The consumer that is no call: the loss reads the outputs."""
-
-_HIDDEN = "ran inside a custom Function, a reentrant checkpoint or no_grad"
 
 
 class Part(NamedTuple):
@@ -113,7 +112,11 @@ class _Finder:
                 continue
             forks.silent[fork] = silent
             if lost := [c for c in others if c in nodes.hidden]:
-                forks.reasons[fork] = f"{', '.join(lost)}: {_HIDDEN}, with no edge of its own"
+                forks.reasons[fork] = say(
+                    "{ops}: ran inside a custom Function, a reentrant checkpoint or no_grad, with "
+                    "no edge of its own",
+                    ops=", ".join(lost),
+                )
         for arrivals, mine in parts:
             if kept := [part for part in mine if part.fork in forks.silent]:
                 forks.places.append((arrivals, kept))
@@ -191,26 +194,32 @@ class _Finder:
         """Why this fork cannot be measured; empty where it can."""
         nodes = self._nodes
         if fork not in self._graph:
-            return "the traced forward did not run it: another mode or a backward hook does"
+            return say("the traced forward did not run it: another mode or a backward hook does")
         if fork not in nodes.ran and fork not in self._inputs:
-            return "it did not run in this forward; the graph was traced in another mode"
+            return say("it did not run in this forward; the graph was traced in another mode")
         for op in (fork, *senders):
             name = op.rpartition("#")[0]
             if name in self._doubtful and op not in self._inputs:
-                return f"{name} was not called as often as in the traced forward"
+                return say("{name} was not called as often as in the traced forward", name=name)
         places = self._places.get(fork, set())
         if not places and fork in nodes.hidden:
-            return f"it {_HIDDEN}"
+            return say("it ran inside a custom Function, a reentrant checkpoint or no_grad")
         if not places:
-            return "no gradient is recorded for it: nothing before it is trainable"
+            return say("no gradient is recorded for it: nothing before it is trainable")
         if nodes.moved & places:
-            return "it is copied to another device, by no call of its own"
+            return say("it is copied to another device, by no call of its own")
         if not senders:
-            return "no gradient comes back to it: it leads to no loss"
+            return say("no gradient comes back to it: it leads to no loss")
         if strange and (silent or any(op in self._graph for op in strange)):
-            return f"it went to {strange[0]}, which in the traced forward did not read it"
+            return say(
+                "it went to {op}, which in the traced forward did not read it", op=strange[0]
+            )
         if len(senders) + len(silent) < 2:
-            return f"only {senders[0]} has an edge: the other consumers did not run or {_HIDDEN}"
+            return say(
+                "only {op} has an edge: the other consumers did not run or ran inside a custom "
+                "Function, a reentrant checkpoint or no_grad",
+                op=senders[0],
+            )
         return ""
 
 

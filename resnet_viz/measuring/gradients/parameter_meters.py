@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from resnet_viz.core.gradient_flow import Cosine, ParameterGradient
+from resnet_viz.core.message import say
 from resnet_viz.measuring.gradients.products import dot, flat
 from resnet_viz.measuring.gradients.statistics import (
     Detail,
@@ -102,7 +103,7 @@ class ParameterMeters:
             stats, reason = None, self._why_none(parameter)
         else:
             stats = read(numbers, parameter.numel(), self._detail)
-            reason = "exactly zero" if stats.vanished else ""
+            reason = say("exactly zero") if stats.vanished else ""
         cosine = None
         if row.has_cosine and stats is not None:
             cosine = _cosine(next(numbers), stats.l2, math.sqrt(next(numbers)))
@@ -119,10 +120,12 @@ class ParameterMeters:
 
     def _why_none(self, parameter: nn.Parameter) -> str:
         if not parameter.requires_grad:
-            return "frozen"
+            return say("frozen")
         if id(parameter) not in self._reads:
-            return "never used in the forward"
-        return "not on a path to the loss" if parameter.numel() else "it has no elements"
+            return say("never used in the forward")
+        if not parameter.numel():
+            return say("it has no elements")
+        return say("not on a path to the loss")
 
 
 def _cosine(product: float, one: float, other: float) -> Cosine | None:

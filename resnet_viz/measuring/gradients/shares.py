@@ -24,6 +24,7 @@ from torch import Tensor
 
 from resnet_viz.core.gradient_flow import EdgeShare, NotSeparable
 from resnet_viz.core.graph import ModelGraph, OpId
+from resnet_viz.core.message import say
 from resnet_viz.measuring.autograd_graph import Arrivals, NodeMap
 from resnet_viz.measuring.device import reads_freely
 from resnet_viz.measuring.gradients.forks import Forks, Part, find_forks
@@ -223,12 +224,13 @@ def _edges(fork: OpId, sums: _Sums) -> Iterator[EdgeShare]:
 
 def _why_not(sums: _Sums) -> str:
     if not sums.arrived:
-        return "no gradient arrived"
+        return say("no gradient arrived")
     if sums.square == 0:
-        return "the gradient here is zero"
+        return say("the gradient here is zero")
     if not math.isfinite(sums.square):
-        return "the gradient here is not finite"
+        return say("the gradient here is not finite")
     shares = [inner / sums.square for inner in sums.products.values()]
     if not abs(sum(shares) - 1) <= sums.tolerance * max(1.0, sum(map(abs, shares))):
-        return f"its shares add up to {sum(shares):.6f}: does a hook change the gradient?"
+        total = f"{sum(shares):.6f}"
+        return say("its shares add up to {total}: does a hook change the gradient?", total=total)
     return ""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_viz.core.errors import one_line
+from resnet_viz.core.message import say
 from resnet_viz.measuring.gradients.products import dot, flat
 
 
@@ -50,14 +51,20 @@ def measure_updates(
     held = [p for p in model.parameters() if id(p) in own]
     if not held:
         return Updates(
-            note=f"Update ratios are missing: the {name} holds no parameter of the model that "
-            "was measured (a copy of it where it was moved to another device)."
+            note=say(
+                "Update ratios are missing: the {optimizer} holds no parameter of the model that "
+                "was measured (a copy of it where it was moved to another device).",
+                optimizer=name,
+            )
         )
     step = _plain_step(optimizer)
     if _needs_closure(step):
         return Updates(
-            note=f"Update ratios are missing: {name} computes gradients in its step, "
-            "with a closure that only the training loop has."
+            note=say(
+                "Update ratios are missing: {optimizer} computes gradients in its step, with a "
+                "closure that only the training loop has.",
+                optimizer=name,
+            )
         )
     stand_ins = {
         key: nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad)
@@ -70,7 +77,13 @@ def measure_updates(
     try:
         step(_copied(optimizer, stand_ins))
     except Exception as error:  # an optimizer may be anybody's
-        return Updates(note=f"Update ratios are missing: {name}.step raised {one_line(error)}.")
+        return Updates(
+            note=say(
+                "Update ratios are missing: {optimizer}.step raised {error}.",
+                optimizer=name,
+                error=one_line(error),
+            )
+        )
     squares = {}
     for parameter in held:
         change = flat(stand_ins[id(parameter)].detach() - parameter.detach())

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from resnet_viz.core.graph import Edge, ModelGraph, Op, OpId
+from resnet_viz.core.message import say
 from resnet_viz.measuring.layers.layouts import Layout
 from resnet_viz.measuring.layers.outputs import before, is_float, main_output
 from resnet_viz.measuring.layers.places import outputs_of_modules
@@ -148,13 +149,13 @@ class _Flow:
     def note(self, op: Op) -> str:
         """What goes past a map, in a sentence."""
         if self._passing(op, self._reached, self._live):
-            return "Part of the model goes past this layer."
+            return say("Part of the model goes past this layer.")
         if not self._passing(op, self._all, None):
             return ""
         layout = self._reading.layout(op.id)
         if layout is not None and (layout.front or layout.behind):
-            return "Only tokens that are no places of the image go past this layer."
-        return "Part of the model goes past this layer."
+            return say("Only tokens that are no places of the image go past this layer.")
+        return say("Part of the model goes past this layer.")
 
 
 def _only_views(graph: ModelGraph, paths: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from resnet_viz.core.report import RenderOptions
+from resnet_viz.core.report import RenderOptions, Theme
 from resnet_viz.reporting.colouring.scale_colours import dark_scale, light_scale
 
 LIGHT = {
@@ -93,6 +93,11 @@ _RULES, _RIVER, _COLOURED = "/* rules */", "/* river */", "/* coloured */"
 _STATIC_END = "/* interactive */"
 
 
+def palette_of(theme: Theme) -> dict[str, str]:
+    """The colours of a still picture; ``auto`` is light: it cannot know where it will stand."""
+    return {"dark": DARK, "paper": PAPER}.get(theme, LIGHT)
+
+
 def stylesheet() -> str:
     """``diagram.css`` as it is in the package."""
     return _sheet().read_text("utf-8")
@@ -109,14 +114,12 @@ def css_variables() -> str:
 def static_css(options: RenderOptions, *, river: bool = False, coloured: bool = False) -> str:
     """The diagram's style sheet for a file that stands alone, in one theme.
 
-    ``auto`` is light: a picture cannot know what it will be pasted into.
-
     Args:
         options: Its theme.
         river: Whether edges are drawn as wide as the gradient they carry.
         coloured: Whether nodes are coloured by something else than their kind.
     """
-    colours = {"dark": DARK, "paper": PAPER}.get(options.theme, LIGHT)
+    colours = palette_of(options.theme)
     _, _, rules = stylesheet().partition(_RULES)
     rules = rules.partition(_STATIC_END)[0]
     always, _, more = rules.partition(_RIVER)

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from resnet_viz.core import units
+from resnet_viz.core.collector import uncollected
 from resnet_viz.core.errors import UserError, listed
 from resnet_viz.core.graph import Op
 from resnet_viz.core.report import RenderOptions, Report
@@ -25,6 +26,7 @@ from resnet_viz.reporting.drawing.formulas import formula_of
 from resnet_viz.reporting.drawing.glyphs import joints
 from resnet_viz.reporting.drawing.groups import BoxMaker
 from resnet_viz.reporting.drawing.kind_words import named
+from resnet_viz.reporting.drawing.labels import block_family
 from resnet_viz.reporting.drawing.nodes import mark_join, node_of, output_of
 from resnet_viz.reporting.drawing.opening import opened
 from resnet_viz.reporting.drawing.river import OUTPUT, River, skip_fact
@@ -65,6 +67,7 @@ def diagram(report: Report, options: RenderOptions) -> dict[str, Any]:
     return drawn(fold(report, options), options)
 
 
+@uncollected()
 def drawn(folded: Folded, options: RenderOptions) -> dict[str, Any]:
     """Like ``diagram`` where the report is folded already."""
     report = folded.report
@@ -211,10 +214,9 @@ def _skip(
 def _block(folded: Folded, index: int, grouping: Grouping) -> dict[str, Any]:
     block = folded.report.structure.blocks[index]
     times = folded.times(block.skip.join)
-    family = {"bottleneck": "block", "inverted bottleneck": "inv"}.get(block.kind, "unit")
     return {
         "kind": block.title,
-        "family": family,
+        "family": block_family(block.kind),
         "module": block.module,
         "join": str(block.skip.join),
         "squeeze": block.squeeze,

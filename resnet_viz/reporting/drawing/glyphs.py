@@ -195,7 +195,8 @@ def _small(entry: Entry, skips: Sequence[Skip], x: float, y: float) -> list[Shap
         widths = [entry.entry or 1, *(c.channels for c in entry.chips)]
         if len(widths) == 1:
             widths *= 2
-        halves = [_half(w, max(widths), 8) for w in widths]
+        widest = max(widths)
+        halves = [_half(w, widest, 8) for w in widths]
         step = 20 / (len(halves) - 1)
         upper = [f"{_n(x + 2 + step * i)},{_n(axis - a)}" for i, a in enumerate(halves)]
         lower = [f"{_n(x + 2 + step * i)},{_n(axis + a)}" for i, a in enumerate(halves)]

@@ -36,6 +36,14 @@ CLASS_NAMES = {
     "other": say("other weights"),
 }
 
+JOIN_SIGNS = {"add": "+", "mul": "×", "cat": "∥"}
+"""Kind of the op where a skip joins -> its sign in text formats."""
+
+
+def block_family(kind: str) -> str:
+    """The colour class of a kind of block: of bottlenecks, inverted ones, or all others."""
+    return {"bottleneck": "block", "inverted bottleneck": "inv"}.get(kind, "unit")
+
 
 def kernel_of(graph: ModelGraph, op: Op) -> tuple[int, ...]:
     """Spatial size of the op's kernel; empty where its weight has no spatial axes."""

@@ -8,7 +8,8 @@ every collapse mode each skip is exactly one edge, each block one box or one nod
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from resnet_viz.core import units
@@ -83,10 +84,27 @@ class Scene:
     boxes: tuple[int, ...]
     nodes: tuple[SceneNode, ...]
     edges: tuple[SceneEdge, ...]
+    _children: dict[int, list[int]] = field(init=False, repr=False, compare=False)
+    _inside: dict[int, list[SceneNode]] = field(init=False, repr=False, compare=False)
 
-    def children(self, box: int) -> tuple[int, ...]:
+    def __post_init__(self) -> None:
+        """Builds the look-up tables."""
+        children: dict[int, list[int]] = {}
+        for box in self.boxes:
+            children.setdefault(self.data["groups"][box]["parent"], []).append(box)
+        inside: dict[int, list[SceneNode]] = {}
+        for node in self.nodes:
+            inside.setdefault(node.box, []).append(node)
+        object.__setattr__(self, "_children", children)
+        object.__setattr__(self, "_inside", inside)
+
+    def children(self, box: int) -> Sequence[int]:
         """The open boxes right inside this one."""
-        return tuple(i for i in self.boxes if self.data["groups"][i]["parent"] == box)
+        return self._children.get(box, ())
+
+    def inside(self, box: int) -> Sequence[SceneNode]:
+        """The nodes right inside this open box; of the drawing itself for -1."""
+        return self._inside.get(box, ())
 
 
 def scene(report: Report, options: RenderOptions, *, marked: bool = True) -> Scene:

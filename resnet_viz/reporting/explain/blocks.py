@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from resnet_viz.core.message import Message, join, say, say_n
+from resnet_viz.core.message import Message, join, say, say_n, sentences
 from resnet_viz.core.structure import Skip
 from resnet_viz.core.terms import word
 from resnet_viz.core.units import percent, si
-from resnet_viz.reporting.explain.note import Note, note, power, raised, sentences
+from resnet_viz.reporting.explain.note import Note, note, power, raised
 from resnet_viz.reporting.explain.papers import HE_2015, HE_2016, HUANG_2016, VEIT_2016
 from resnet_viz.reporting.page.tables import Facts
 from resnet_viz.reporting.wording import block_widths

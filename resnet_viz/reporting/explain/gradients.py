@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from resnet_viz.core.message import Message, say, say_n
+from resnet_viz.core.message import Message, say, say_n, sentences
 from resnet_viz.core.units import scientific
-from resnet_viz.reporting.explain.note import Note, note, power, sentences
+from resnet_viz.reporting.explain.note import Note, note, power
 from resnet_viz.reporting.explain.papers import GLOROT_2010, HE_2015, YANG_2019
 from resnet_viz.reporting.page.tables import Facts
 

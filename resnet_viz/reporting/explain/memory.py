@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from resnet_viz.core.message import join, say
+from resnet_viz.core.message import say, sentences
 from resnet_viz.core.units import nbytes
-from resnet_viz.reporting.explain.note import Note, note, sentences
+from resnet_viz.reporting.explain.note import Note, note
 from resnet_viz.reporting.explain.papers import CHEN_2016
 from resnet_viz.reporting.page.tables import Facts
 
@@ -31,7 +31,7 @@ def memory(facts: Facts) -> Note | None:
         sentences(
             say("For the traced input {model} keeps {saved} ({mode} mode), most of it in {where}.",
                 model=facts.graph.name, saved=nbytes(total.saved_bytes), mode=costs.memory.mode,
-                where=join(" and ", where)),
+                where=say("{a} and {b}", a=where[0], b=where[1]) if where[1:] else where[0]),
             say("By estimate its memory peaks at {inference} in inference and {training} in "
                 "training, the state of an optimizer not counted.",
                 inference=nbytes(inference.total), training=nbytes(training.total)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-from resnet_viz.core.message import Message, join
+from resnet_viz.core.message import Message
 from resnet_viz.core.units import scientific
 
 Note: TypeAlias = dict[str, Any]
@@ -17,11 +17,6 @@ def note(key: str, title: Message, formula: str, text: Message, here: Message, s
         "key": key, "title": title, "formula": formula, "text": text, "here": here,
         "source": source,
     }  # fmt: skip
-
-
-def sentences(*found: Message | None) -> Message:
-    """Those that are there, one after the other."""
-    return join(" ", [sentence for sentence in found if sentence])
 
 
 def power(base: float, n: int) -> str:

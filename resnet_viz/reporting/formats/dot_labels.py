@@ -25,7 +25,7 @@ from resnet_viz.reporting.drawing.glyphs import Chip
 from resnet_viz.reporting.drawing.legend import stream_name
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folding.boxes import in_copies, times_of, title_of
-from resnet_viz.reporting.language import language, spoken
+from resnet_viz.reporting.language import language, spoken, whole_isolates
 from resnet_viz.reporting.page.cost_wording import macs_text, total_text
 
 Colours = dict[str, str]
@@ -167,7 +167,7 @@ def title_label(report: Report, title: str, colours: Colours) -> str:
         f'<B><FONT POINT-SIZE="22">{markup(title)}</FONT></B>',
         markup(join(" · ", facts)),
     ]
-    lines += [_small(line) for line in textwrap.wrap(spoken(_about(report)), 110)]
+    lines += [_small(line) for line in _wrapped(_about(report), 110)]
     for finding in report.findings[:6]:
         text = say(
             "{severity}: {what}. {evidence} ({source})",
@@ -177,15 +177,17 @@ def title_label(report: Report, title: str, colours: Colours) -> str:
             source=finding.source,
         )
         colour = colours[_SEVERITY[finding.severity]]
-        lines += [
-            f'<FONT COLOR="{colour}">{markup(line)}</FONT>'
-            for line in textwrap.wrap(spoken(text), 100)
-        ]
+        lines += [f'<FONT COLOR="{colour}">{markup(line)}</FONT>' for line in _wrapped(text, 100)]
     if (more := len(report.findings) - 6) > 0:
         lines.append(_small(say_n("and {n} more finding", "and {n} more findings", more)))
     if not report.findings:
         lines.append(_small(say("no findings")))
     return "<" + '<BR ALIGN="LEFT"/>'.join(lines) + '<BR ALIGN="LEFT"/> >'
+
+
+def _wrapped(text: str, letters: int) -> list[str]:
+    """The text in lines; what is isolated in it is so in each of them."""
+    return whole_isolates(textwrap.wrap(spoken(text), letters))
 
 
 def _about(report: Report) -> str:

@@ -21,8 +21,9 @@ from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.structure import SKIP_KINDS
 from resnet_viz.core.terms import word
 from resnet_viz.core.units import percent, shape
-from resnet_viz.reporting.colouring.palette import DARK, LIGHT, PAPER
+from resnet_viz.reporting.colouring.palette import palette_of
 from resnet_viz.reporting.drawing.formulas import Formula, formula_of
+from resnet_viz.reporting.drawing.labels import JOIN_SIGNS
 from resnet_viz.reporting.drawing.legend import stream_name
 from resnet_viz.reporting.drawing.river import width_of
 from resnet_viz.reporting.drawing.scene import Scene, SceneEdge, SceneNode, scene
@@ -43,12 +44,9 @@ from resnet_viz.reporting.formats.dot_labels import (
 from resnet_viz.reporting.language import spoken
 from resnet_viz.reporting.raised import KIND
 
-__all__ = ["render_dot", "render_pdf", "run_dot"]
-
 _FONT = "DejaVu Sans"
 _NO_BLOCK = {"class": "", "block_kind": "", "module": "", "join": "", "squeeze": ""}
 _ALONE = {"peripheries": "1", "times": ""}
-_JOIN_SIGN = {"add": "+", "mul": "×", "cat": "∥"}
 
 
 def render_dot(report: Report, options: RenderOptions) -> bytes:
@@ -87,9 +85,10 @@ class _Writer:
         self.scene: Scene = scene(report, options)
         self.report, self.whole = self.scene.report, report
         self.data = self.scene.data
-        self.colours = {"dark": DARK, "paper": PAPER}.get(options.theme, LIGHT)
+        self.colours = palette_of(options.theme)
         self.title = options.title or report.graph.name
         self.nodes = {node.key: node for node in self.scene.nodes}
+        self.facts = {fact["id"]: fact for fact in self.data["nodes"]}
         self.formulas: Mapping[str, Formula] = {}
         if options.formulas:
             graph = self.report.graph
@@ -144,9 +143,8 @@ class _Writer:
         return self.options.font_size / 12
 
     def _fill_box(self, dot: graphviz.Digraph, box: int) -> None:
-        for node in self.scene.nodes:
-            if node.box == box:
-                self._node(dot, node)
+        for node in self.scene.inside(box):
+            self._node(dot, node)
         for child in self.scene.children(box):
             with dot.subgraph(name=f"cluster_{child}") as inner:
                 inner.attr(**self._box(child))
@@ -228,7 +226,7 @@ class _Writer:
 
     def _join(self, node: SceneNode) -> dict[str, str]:
         colours = self.colours
-        kind = node.fact["kind"] if node.fact["kind"] in _JOIN_SIGN else "add"
+        kind = node.fact["kind"] if node.fact["kind"] in JOIN_SIGNS else "add"
         fill = colours[f"rel-{node.fact['c']}"] if "c" in node.fact else colours[kind]
         looks = {
             "fillcolor": fill, "fontcolor": _ink(fill), "color": colours["op-line"],
@@ -237,7 +235,7 @@ class _Writer:
         if formula := self._formula(node.fact):
             return looks | {"label": _text(formula)}
         return looks | {
-            "label": _JOIN_SIGN[kind], "shape": "circle", "style": "filled",
+            "label": JOIN_SIGNS[kind], "shape": "circle", "style": "filled",
             "width": f"{0.26 * self._factor:g}", "fixedsize": "true",
             "fontsize": self._points(13),
         }  # fmt: skip
@@ -252,7 +250,7 @@ class _Writer:
         block = self.report.structure.blocks[node.block]
         family = self.data["blocks"][node.block]["family"]
         fork = graph[block.skip.fork].shape if block.skip.fork in graph else ()
-        join = next((n for n in self.data["nodes"] if n["id"] == block.skip.join), node.fact)
+        join = self.facts.get(block.skip.join, node.fact)
         entry = fork[1 if len(fork) == 4 else -1] if len(fork) > 1 else 0
         if block.kind == "dense":
             entry = 0

@@ -16,8 +16,9 @@ from resnet_viz.core.message import join, say
 from resnet_viz.core.report import RenderOptions, Report
 from resnet_viz.core.terms import word
 from resnet_viz.core.units import percent, si
-from resnet_viz.reporting.colouring.palette import DARK, LIGHT, PAPER
+from resnet_viz.reporting.colouring.palette import palette_of
 from resnet_viz.reporting.drawing.formulas import formula_of
+from resnet_viz.reporting.drawing.labels import JOIN_SIGNS
 from resnet_viz.reporting.drawing.scene import Scene, SceneEdge, SceneNode, scene
 from resnet_viz.reporting.escaping import xml_safe
 from resnet_viz.reporting.folding.boxes import in_copies, times_of, title_of
@@ -29,7 +30,6 @@ from resnet_viz.reporting.wording import block_widths
 
 _MOST_EDGES, _MOST_LETTERS = 500, 50_000
 _PLAIN = frozenset(" ,×·:/▷◁→…")
-_SIGN = {"add": "+", "mul": "×", "cat": "∥"}
 _DASHES = {"projection": "8 4", "scaled": "2 4", "gate": "6 3", "identity": "", "concat": ""}
 _THEMES = {"light": "default", "dark": "dark", "paper": "neutral"}
 
@@ -132,9 +132,8 @@ class _Writer:
 
     def _box(self, box: int, depth: int) -> Iterator[str]:
         indent = "  " * depth
-        for node in self.drawn.nodes:
-            if node.box == box:
-                yield indent + self._node(node)
+        for node in self.drawn.inside(box):
+            yield indent + self._node(node)
         for child in self.drawn.children(box):
             group = self.data["groups"][child]
             block = group.get("block", -1)
@@ -152,7 +151,7 @@ class _Writer:
         if node.kind == "join" and formula:
             return f'{node.key}(["{_escaped(formula.join)}"])'
         if node.kind == "join":
-            return f'{node.key}(("{_escaped(_SIGN.get(fact["kind"], "+"))}"))'
+            return f'{node.key}(("{_escaped(JOIN_SIGNS.get(fact["kind"], "+"))}"))'
         if node.kind == "body":
             block = self.report.structure.blocks[node.block]
             name = shortened(title_of(fact, block.module))
@@ -187,7 +186,7 @@ class _Writer:
 
 
 def _styles(report: Report, drawn: Scene, options: RenderOptions) -> Iterator[str]:
-    colours = {"dark": DARK, "paper": PAPER}.get(options.theme, LIGHT)
+    colours = palette_of(options.theme)
     strokes: dict[str, list[str]] = {}
     for number, edge in enumerate(drawn.edges):
         if edge.skip < 0:

@@ -2,7 +2,7 @@
 
 Every skip is one element of class ``skip`` and every block one of class ``block``,
 whatever is open or closed; their ``data-`` attributes are read back by tests and
-may be by other programs. ``diagram.js`` paints the same marks.
+may be by other programs. ``paint.js`` paints the same marks.
 """
 
 from __future__ import annotations
@@ -63,22 +63,6 @@ def svg_text(report: Report, options: RenderOptions, *, embed_fonts: bool) -> st
     css = static_css(options, river="river" in data, coloured="colouring" in data)
     css = f"{font_face_css()}\n{css}" if embed_fonts else css
     return _Sheet(report, data, layout, options).document(css)
-
-
-def diagram_elements(
-    data: dict[str, Any], opened: Sequence[bool], *, aspect: float = _ASPECT
-) -> tuple[str, float, float]:
-    """The drawing in this state as SVG markup without a root, and its width and height.
-
-    The marks are those that ``paint.js`` paints; no style, fonts or legend are in it.
-
-    Args:
-        data: What ``diagram.diagram`` returns.
-        opened: Per group, whether its content is drawn.
-        aspect: Width over height of the place to fill.
-    """
-    layout = coordinates(data, opened, aspect=aspect)
-    return xml_safe(painted(data, layout)), layout.w, layout.h
 
 
 def _laid_out(data: dict[str, Any], opened: Sequence[bool], options: RenderOptions) -> Layout:
@@ -188,10 +172,10 @@ class _Sheet:
         return join(" · ", parts)
 
     def _kinds(self) -> set[str]:
-        """Kinds of ops that can be seen, as boxes or as chips of closed blocks."""
+        """Kinds of ops whose own colour can be seen, on boxes or on chips of closed blocks."""
         data, layout = self.data, self.layout
         nodes = zip(data["nodes"], layout.nodes, strict=True)
-        found = {node["kind"] for node, box in nodes if box is not None}
+        found = {node["kind"] for node, box in nodes if box is not None and "c" not in node}
         for group, box in zip(data["groups"], layout.groups, strict=True):
             if box is not None and not box.open:
                 shapes = (shape[1] for shape in group["glyph"] if shape[0] == "p")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from resnet_viz.core.collector import uncollected
 from resnet_viz.reporting.layout.boxes import Box, Kept, begin_of, box_sizes, is_turned, port_of
 from resnet_viz.reporting.layout.pieces import FORK, IN, JOIN, LINE, OUT, PORT, RIGHT
 
@@ -72,6 +73,7 @@ class Layout:
     kept: dict[int, Kept] = field(default_factory=dict)
 
 
+@uncollected()
 def coordinates(
     data: dict[str, Any],
     opened: Sequence[bool],

@@ -7,9 +7,10 @@ from typing import Any
 
 from resnet_viz.core.message import say
 from resnet_viz.core.terms import word
+from resnet_viz.reporting.drawing.labels import block_family
 from resnet_viz.reporting.drawing.strokes import attributes, number
 from resnet_viz.reporting.escaping import escaped
-from resnet_viz.reporting.side_by_side.sides import FAMILIES, Card, Side
+from resnet_viz.reporting.side_by_side.sides import Card, Side
 
 CARD = 5.0
 """How far a card stands out behind the next."""
@@ -68,7 +69,7 @@ def _shape(shape: Sequence[Any], side: Side) -> list[str]:
         if index >= len(side.blocks):
             return [f'<path class="mini plain" d="{d}"/>']
         block = side.blocks[index]
-        family = FAMILIES.get(block.kind, "unit")
+        family = block_family(block.kind)
         return [f'<path class="block mini f-{family}" d="{d}"/>']
     return [f'<path class="{shape[1]}" d="{shape[2]}"/>']
 

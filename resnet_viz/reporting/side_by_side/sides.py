@@ -16,6 +16,7 @@ from resnet_viz.core.structure import Block
 from resnet_viz.core.terms import word
 from resnet_viz.reporting.drawing.contents import channels, chips_of, gated_ops, plain_entry
 from resnet_viz.reporting.drawing.glyphs import Entry, Glyph, block_glyph, box_glyph, chip_width
+from resnet_viz.reporting.drawing.labels import block_family
 
 _CHIPS, _INNER = 5, 2  # so many fit into a card
 _TAPERS = 32
@@ -26,8 +27,6 @@ _TO = " … "
 Look: TypeAlias = tuple[Any, ...]
 Part: TypeAlias = tuple[str, str, tuple[OpId, ...]]
 """Name, kind and ops of a part."""
-
-FAMILIES = {"bottleneck": "block", "inverted bottleneck": "inv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +174,7 @@ class Side:
             self.inner(ops, entry),
         )  # fmt: skip
         block = self.block(ops, kind)
-        family = FAMILIES.get(block.kind, "unit") if block else ""
-        face = f"block f-{family}" if family else ""
+        face = f"block f-{block_family(block.kind)}" if block else ""
         return Card(glyph, face, len(parts), names)
 
     def _mean_share(self, parts: Sequence[Part]) -> float | None:

@@ -39,7 +39,7 @@ def page_css() -> str:
 def static_css(options: RenderOptions) -> str:
     """The rules for a file that stands alone, in one theme; ``auto`` is light."""
     colours = {"dark": DARK, "paper": PAPER}.get(options.theme, LIGHT)
-    base = {"dark": palette.DARK, "paper": palette.PAPER}.get(options.theme, palette.LIGHT)
+    base = palette.palette_of(options.theme)
     rules = _sheet().partition(_RULES)[2].partition(_END)[0]
     own = re.sub(r"var\(--([\w-]+)\)", lambda m: (base | colours)[m[1]], rules).strip()
     return f"{palette.static_css(options)}\n{own}"

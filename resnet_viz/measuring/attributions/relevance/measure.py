@@ -12,6 +12,7 @@ from resnet_viz.analysis.cuts import cuts_of
 from resnet_viz.core.errors import listed
 from resnet_viz.core.graph import OpId
 from resnet_viz.core.means import mean_of
+from resnet_viz.core.message import say
 from resnet_viz.core.relevance import Amount, OperandRelevance, OpRelevance, Relevance
 from resnet_viz.core.relevance_merging import MANY_TARGETS
 from resnet_viz.measuring.attributions.question import Question
@@ -225,6 +226,8 @@ def _notes(lost: dict[OpId, str], apart: list[OpId]) -> Iterable[str]:
     for op, reason in lost.items():
         by_reason.setdefault(reason, []).append(op)
     for reason, ops in by_reason.items():
-        yield f"Relevance of {listed(ops, 5)} is not measured: {reason}."
+        yield say(
+            "Relevance of {ops} is not measured: {reason}.", ops=listed(ops, 5), reason=reason
+        )
     if apart:
-        yield f"What each operand contributed is not told of {listed(apart, 5)}."
+        yield say("What each operand contributed is not told of {ops}.", ops=listed(apart, 5))

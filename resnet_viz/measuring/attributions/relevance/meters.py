@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from resnet_viz.core.graph import OpId
+from resnet_viz.core.message import say
 from resnet_viz.measuring.attributions.relevance.changes import Change, Stretch
 from resnet_viz.measuring.attributions.relevance.layouts import Key, Layout
 from resnet_viz.measuring.attributions.relevance.plan import Join, Operand, Plan
@@ -128,14 +129,14 @@ class Meters:
         keys = self._places.setdefault(place, [])
         if any(other.op in self._plan.forks for other in keys):
             # The gradient that arrives there is of all who read the value.
-            self.lost[key.op] = "it passes on a value that others read as well"
+            self.lost[key.op] = say("it passes on a value that others read as well")
         else:
             keys.append(key)
 
     def end(self) -> None:
         """After the last run: what was only seen through what holds it is lost."""
         for key in self._partly - self.sums.keys():
-            self.lost[key.op] = "it writes into a part of another tensor"
+            self.lost[key.op] = say("it writes into a part of another tensor")
 
     def hooks(self) -> Iterator[Any]:
         """Places the hooks; each is a handle to remove."""
@@ -217,7 +218,7 @@ class Meters:
         self.followed.add(key)
         before = self._values.get(key)
         if before is not None and before.shape != rows.shape[1:]:
-            self.lost[key.op] = "its shape changes along the path"
+            self.lost[key.op] = say("its shape changes along the path")
             return
         room = self._room.get(key)
         if room is None or room.shape != rows.shape:
