@@ -38,6 +38,7 @@ def chain_figure(chain: Sequence[Link], *, main: bool = False) -> Figure | None:
             line=False,
             dots=True,
             names=_named(chain, kind),
+            ops=tuple(link.end for link in chain if link.kind == kind),
             stems=1.0 if len(chain) <= _FEW_DOTS else None,
         )
         for kind in _HUES

@@ -53,6 +53,7 @@ class Series:
         thick: The deep net, likewise.
         label: Written at the end of the line; empty for none.
         names: What each point is, shown when its marker is pointed at; empty for none.
+        ops: Which op each point is about, so that a page lights up both; empty for none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Series:
     thick: bool = False
     label: str = ""
     names: tuple[str, ...] = ()
+    ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

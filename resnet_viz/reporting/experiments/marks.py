@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from xml.sax.saxutils import quoteattr
 
 from resnet_viz.reporting.escaping import escaped
 from resnet_viz.reporting.experiments.figure import Hue, Key, Series
@@ -76,14 +77,28 @@ def series_lines(series: Series, frame: Frame) -> list[str]:
         lone = [run[0] for run in runs if len(run) == 1 and not series.dots]
         out += [marker(series.hue, x, y) for x, y in lone]
     if series.dots:
-        r = _LARGER * RADIUS if series.thick else RADIUS
-        given = series.names or ("",) * len(series.points)
-        names = [s for s, (x, _) in zip(given, series.points, strict=True) if not math.isnan(x)]
-        dots = [(marker(series.hue, *at[:2], r), s) for at, s in zip(place, names, strict=True)
-                if not at[2]]  # fmt: skip
-        out += [f"<g><title>{escaped(s)}</title>{dot}</g>" if s else dot for dot, s in dots]
+        out += _dots(series, place)
     out += _off_marks(place, frame)
     return [*out, "</g>"]
+
+
+def _dots(series: Series, place: list[tuple[float, float, Off]]) -> list[str]:
+    """A marker per point that is drawn, with its name and the op it is about."""
+    r = _LARGER * RADIUS if series.thick else RADIUS
+    none = ("",) * len(series.points)
+    about = zip(series.names or none, series.ops or none, series.points, strict=True)
+    told = [(name, op) for name, op, (x, _) in about if not math.isnan(x)]
+    out = []
+    for (x, y, off), (name, op) in zip(place, told, strict=True):
+        if off:
+            continue
+        dot = marker(series.hue, x, y, r)
+        if name or op:
+            address = f" data-op={quoteattr(op)}" if op else ""
+            title = f"<title>{escaped(name)}</title>" if name else ""
+            dot = f"<g{address}>{title}{dot}</g>"
+        out.append(dot)
+    return out
 
 
 def style(hue: Hue, *, dashed: bool = False, thick: bool = False) -> str:

@@ -42,6 +42,7 @@ _COLUMN_GAP, _ROW_GAP = 22.0, 20.0
 _SAMPLE = 26.0
 _WIDEST, _LOW, _HIGH = 980.0, 90.0, 420.0  # of the part of a panel that data is in
 _LABEL_GAP = 14.5
+_HEIGHTS = (90.0, 120.0, 160.0, 200.0, 260.0, 340.0, 420.0)  # that a panel may get
 _OFF_WORDS: dict[Off, str] = {
     "above": say("beyond the axis, infinity included"),
     "below": say("below the axis, zero included"),
@@ -220,7 +221,9 @@ def _grid(
     ticks = max(
         text_width(text, TICK)
         for panel, (_, y) in zip(figure.panels, scales, strict=True)
-        for _, text in (*_y_ticks(panel.y, y, 200), (0, "0"))
+        # How high the panel gets is not known yet, and with it which ticks it has room for.
+        for high in _HEIGHTS
+        for _, text in (*_y_ticks(panel.y, y, high), (0, "0"))
     )
     room = max([ticks + 32, *names])
     lefts = tuple(room if i == 0 or figure.shared == "none" else 0.0 for i in range(columns))

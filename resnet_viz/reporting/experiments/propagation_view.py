@@ -197,6 +197,7 @@ def _ratios(value: SignalPropagation) -> Figure | None:
             hue="residual",
             dots=len(blocks) <= _FEW_DOTS,
             points=_values(blocks, lambda b: b.ratio),
+            ops=tuple(b.join for b in blocks),
         ),
     ]
     back = tuple((i, b.grad_ratio) for i, b in enumerate(blocks, 1) if b.grad_ratio is not None)
@@ -207,6 +208,7 @@ def _ratios(value: SignalPropagation) -> Figure | None:
                 hue="plain",
                 points=back,
                 dots=len(blocks) <= _FEW_DOTS,
+                ops=tuple(b.join for b in blocks if b.grad_ratio is not None),
             )
         )
     values = [1.0, *(y for s in series for _, y in s.points)]
@@ -247,7 +249,15 @@ def _layers(value: SignalPropagation) -> Figure | None:
             title=say("Forward"),
             x=x,
             y=_axis(say("mean square of the output"), out),
-            series=(Series(name=say("output"), hue="residual", points=out, dots=dots),),
+            series=(
+                Series(
+                    name=say("output"),
+                    hue="residual",
+                    points=out,
+                    dots=dots,
+                    ops=tuple(layer.op for layer in value.layers),
+                ),
+            ),
         ),
     ]
     if back:
@@ -303,9 +313,25 @@ def _panel(title: str, blocks: Sequence[BlockSignal], points: Points, hue: Hue) 
     series = [Series(name=title, hue=hue, points=points)]
     if len(blocks) <= _FEW_DOTS:
         rest = tuple(p for p, b in zip(points, blocks, strict=True) if not b.changes)
-        series.append(Series(name=title, hue=hue, points=rest, line=False, dots=True))
         series.append(
-            Series(name=say("changes size"), hue="changing", points=changing, line=False, dots=True)
+            Series(
+                name=title,
+                hue=hue,
+                points=rest,
+                line=False,
+                dots=True,
+                ops=tuple(b.join for b in blocks if not b.changes),
+            )
+        )
+        series.append(
+            Series(
+                name=say("changes size"),
+                hue="changing",
+                points=changing,
+                line=False,
+                dots=True,
+                ops=tuple(b.join for b in blocks if b.changes),
+            )
         )
     return Panel(
         title=title,

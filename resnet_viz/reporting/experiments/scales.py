@@ -65,8 +65,9 @@ def scale_for(values: Iterable[float], axis: Axis, *, air: float = 0.04) -> Scal
 
 def _aired(low: float, high: float, air: float) -> tuple[float, float]:
     span = high - low
-    # What differs by less than single precision can hold is constant.
-    if span <= 1e-6 * max(abs(low), abs(high)):
+    # What differs by less than single precision can hold is constant; so is what differs by
+    # less than a step of an axis can be.
+    if span <= max(1e-6 * max(abs(low), abs(high)), 1e-300):
         span = max(abs(high), 1e-300) if high else 1.0
         return low - span / 2, high + span / 2
     # Zero is a fact of most axes here; air below it would suggest negative errors.
