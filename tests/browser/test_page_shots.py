@@ -32,7 +32,6 @@ DENSITY, SHRINK = 0.25, 3  # dots per pixel of the page; of these, dots per dot 
 BAND = 20  # rows of a small picture: 240 pixels of the page
 # Of 255: what other antialiasing and a line that breaks elsewhere may make of it.
 ALL, ONE = 5.0, 22.0
-LINES = 0.005  # of the page's height
 STILL: dict[str, Any] = {"reduced_motion": "reduce", "bypass_csp": True}
 
 
@@ -50,9 +49,6 @@ def small_picture(page: Any) -> Image.Image:
 
 def apart(a: Image.Image, b: Image.Image) -> tuple[float, float]:
     """Mean difference of two pictures, and that of the band where they differ most."""
-    if a.width == b.width and abs(a.height - b.height) <= LINES * b.height:
-        # A line more or less moves all that follows; it is no other look.
-        a = a.resize(b.size, Image.Resampling.BILINEAR)
     size = max(a.width, b.width), max(a.height, b.height)
     # What one of them lacks at its end counts as different.
     grounds = [Image.new("RGB", size, colour) for colour in ("magenta", "lime")]

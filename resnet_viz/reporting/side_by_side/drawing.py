@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from resnet_viz.core.message import Message, join, say
@@ -34,7 +35,7 @@ def draw_pairs(model: Paired, width: float, *, narrow: bool = False) -> Drawing:
     return sheet.out
 
 
-class _Sheet:
+class _Sheet(ABC):
     """What both forms share."""
 
     def __init__(self, model: Paired, width: float) -> None:
@@ -54,11 +55,13 @@ class _Sheet:
             self.out.lines.append("</g>")
         self.foot()
 
+    @abstractmethod
     def head(self) -> None:
-        raise NotImplementedError
+        """The names of both, and what one has more than the other."""
 
+    @abstractmethod
     def row(self, drawn: Drawn) -> None:
-        raise NotImplementedError
+        """What is matched in one row, and what differs."""
 
     def open_row(self, drawn: Drawn) -> None:
         pairs = [self.model.value.alignment.pairs[k] for k in drawn.row.pairs]
